@@ -1,0 +1,222 @@
+"""Disc levels, their order, and the label conventions in which data sets write them.
+
+Inside discometry a disc carries the SPIDER label: 201 for L5/S1, one more for each disc above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from types import MappingProxyType
+
+from discometry.core.errors import LabelError
+
+__all__ = [
+    "CONVENTIONS",
+    "DISC_LABEL_BASE",
+    "LEVELS",
+    "Convention",
+    "Tissue",
+    "detect_convention",
+    "label_of_level",
+    "level_of_label",
+]
+
+LEVELS: tuple[str, ...] = (
+    "L5/S1",
+    "L4/L5",
+    "L3/L4",
+    "L2/L3",
+    "L1/L2",
+    "T12/L1",
+    *(f"T{n}/T{n + 1}" for n in range(11, 0, -1)),
+    "C7/T1",
+    *(f"C{n}/C{n + 1}" for n in range(6, 1, -1)),
+)
+"""Disc levels from the sacrum upwards."""
+
+DISC_LABEL_BASE = 200
+"""A disc's label is this plus its place in :data:`LEVELS`, counted from one."""
+
+
+class Tissue(IntEnum):
+    """Classes that the segmenter tells apart."""
+
+    BACKGROUND = 0
+    VERTEBRA = 1
+    CANAL = 2
+    DISC = 3
+
+
+def label_of_level(level: str) -> int:
+    """Give the disc label of a level.
+
+    Raises
+    ------
+    LabelError
+        If the level is not one of :data:`LEVELS`.
+
+    Examples
+    --------
+    >>> label_of_level("L4/L5")
+    202
+    """
+    if level not in LEVELS:
+        raise LabelError(
+            f"disc level {level!r}",
+            expected=f"one of {', '.join(LEVELS[:6])} ..",
+            action="name the level by the vertebrae above and below the disc",
+        )
+    return DISC_LABEL_BASE + 1 + LEVELS.index(level)
+
+
+def level_of_label(label: int) -> str:
+    """Give the level of a disc label.
+
+    Raises
+    ------
+    LabelError
+        If the label is outside 201 .. 200 + len(LEVELS).
+
+    Examples
+    --------
+    >>> level_of_label(206)
+    'T12/L1'
+    """
+    place = label - DISC_LABEL_BASE - 1
+    if not 0 <= place < len(LEVELS):
+        raise LabelError(
+            f"disc label {label}",
+            expected=f"{DISC_LABEL_BASE + 1} to {DISC_LABEL_BASE + len(LEVELS)}",
+            action="relabel the discs from L5/S1 = 201 upwards",
+        )
+    return LEVELS[place]
+
+
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """How one data set or tool writes discs and vertebrae into a mask.
+
+    ``discs`` maps its disc values to levels; a value in ``unnamed_discs`` is disc without a level,
+    ``vertebrae`` and ``canal`` are the values of bone and spinal canal.
+    """
+
+    name: str
+    discs: Mapping[int, str]
+    unnamed_discs: frozenset[int] = frozenset()
+    vertebrae: frozenset[int] = frozenset()
+    canal: frozenset[int] = frozenset()
+
+    @property
+    def names_levels(self) -> bool:
+        """Whether the mask itself says which level a disc is."""
+        return bool(self.discs)
+
+
+def _spider() -> Convention:
+    return Convention(
+        "spider",
+        MappingProxyType({label_of_level(level): level for level in LEVELS}),
+        vertebrae=frozenset(range(1, 26)) | frozenset(range(101, 126)),
+        canal=frozenset({100}),
+    )
+
+
+def _spineps() -> Convention:
+    # SPINEPS numbers vertebrae C1 = 1 .. C7 = 7, T1 = 8 .. T12 = 19, L1 = 20 .. L5 = 24, L6 = 25;
+    # the disc below vertebra X is 100 + X. L6 has no level of ours: its disc stays unnamed.
+    below = {"C": 0, "T": 7, "L": 19}
+    discs = {100 + below[level[0]] + int(level[1:].split("/")[0]): level for level in LEVELS}
+    return Convention(
+        "spineps",
+        MappingProxyType(discs),
+        unnamed_discs=frozenset({125}),
+        vertebrae=frozenset(range(1, 27)),
+    )
+
+
+def _totalspineseg() -> Convention:
+    discs: dict[int, str] = {100: "L5/S1", 95: "L4/L5", 94: "L3/L4", 93: "L2/L3", 92: "L1/L2", 91: "T12/L1"}
+    discs |= {71: "C7/T1", **{71 + n: f"T{n}/T{n + 1}" for n in range(1, 12)}}
+    discs |= {61 + n: f"C{n}/C{n + 1}" for n in range(2, 7)}
+    return Convention(
+        "totalspineseg",
+        MappingProxyType(discs),
+        vertebrae=frozenset(range(11, 18)) | frozenset(range(21, 33)) | frozenset(range(41, 46)) | {50},
+        canal=frozenset({1, 2}),
+    )
+
+
+CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
+    {
+        convention.name: convention
+        for convention in (
+            _spider(),
+            _spineps(),
+            _totalspineseg(),
+            Convention(
+                "tissue",
+                MappingProxyType({}),
+                unnamed_discs=frozenset({int(Tissue.DISC)}),
+                vertebrae=frozenset({int(Tissue.VERTEBRA)}),
+                canal=frozenset({int(Tissue.CANAL)}),
+            ),
+            Convention("spineps-semantic", MappingProxyType({}), unnamed_discs=frozenset({100})),
+            Convention("binary", MappingProxyType({}), unnamed_discs=frozenset({1, 255})),
+        )
+    }
+)
+"""Known label conventions by name. ``tissue`` is what discometry's own segmenter writes."""
+
+
+def detect_convention(values: Iterable[int]) -> Convention:
+    """Tell the label convention of a mask from the values it holds.
+
+    Parameters
+    ----------
+    values
+        Distinct voxel values; zero is ignored.
+
+    Raises
+    ------
+    LabelError
+        If the values fit no convention, or are all zero.
+
+    Examples
+    --------
+    >>> detect_convention([0, 1, 2, 100, 201, 202]).name
+    'spider'
+    >>> detect_convention([0, 41, 42, 92]).name
+    'totalspineseg'
+    """
+    present = {int(value) for value in values} - {0}
+    if not present:
+        raise LabelError(
+            "an empty mask",
+            expected="voxels labelled as disc",
+            action="check that the right file was given and that it holds discs",
+        )
+    if present <= {1} or present <= {255}:
+        return CONVENTIONS["binary"]
+    if any(value > DISC_LABEL_BASE and value <= DISC_LABEL_BASE + len(LEVELS) for value in present):
+        # SPINEPS endplates are 200 + X too, but only ever beside discs 100 + X of the same vertebrae.
+        endplates = {value - 200 for value in present if value > 200}
+        if {100 + x for x in endplates} <= present and present & set(range(107, 126)):
+            return CONVENTIONS["spineps"]
+        return CONVENTIONS["spider"]
+    for name in ("spineps", "totalspineseg"):
+        if present & set(CONVENTIONS[name].discs) and _fits(present, CONVENTIONS[name]):
+            return CONVENTIONS[name]
+    if 100 in present:
+        return CONVENTIONS["spineps-semantic"]
+    raise LabelError(
+        f"mask values {sorted(present)[:12]}",
+        expected="SPIDER (201..), SPINEPS (101..125), TotalSpineSeg (63..100) labels or a binary mask",
+        action="name the convention with --labels, or relabel the mask",
+    )
+
+
+def _fits(present: set[int], convention: Convention) -> bool:
+    known = set(convention.discs) | convention.unnamed_discs | convention.vertebrae | convention.canal
+    return len(present & known) > len(present) / 2

@@ -1,0 +1,164 @@
+"""The frozen records that stages hand on. Constructed means valid; every unit is in the name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from discometry.core.anatomy import Tissue, level_of_label
+from discometry.core.errors import GridError
+from discometry.core.volume import Grid, Volume
+
+__all__ = [
+    "CUBE_SHAPE",
+    "CUBE_SPACING_MM",
+    "Disc",
+    "DiscResult",
+    "Encoding",
+    "Geometry",
+    "Prepared",
+    "Segmentation",
+    "Spine",
+    "StudyResult",
+]
+
+CUBE_SHAPE = (64, 64, 64)
+"""Voxels of a disc cube along L, P, S."""
+
+CUBE_SPACING_MM = (1.4, 1.2, 1.5)
+"""Voxel size of a disc cube along L, P, S, mm (the paper's)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An image ready for the segmenter: axes L, P, S, working spacing, normalised float32.
+
+    ``source`` is the grid the image came on: the way back.
+    """
+
+    image: Volume
+    source: Grid
+
+    def __post_init__(self) -> None:
+        if self.image.grid.axis_codes != "LPS":
+            raise GridError(
+                f"a prepared image with axes {self.image.grid.axis_codes}",
+                expected="LPS",
+                action="pass the image through stages.prepare",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """Tissue of every voxel (:class:`~discometry.core.anatomy.Tissue`, uint8) on the input grid."""
+
+    tissue: Volume
+
+    def mask(self, tissue: Tissue) -> NDArray[np.bool_]:
+        """Boolean array of the voxels of one tissue."""
+        mask: NDArray[np.bool_] = self.tissue.array == int(tissue)
+        return mask
+
+
+@dataclass(frozen=True, slots=True)
+class Disc:
+    """One disc.
+
+    ``mask`` is a boolean volume with axes closest to L, P, S, cut from the input grid with a margin;
+    ``cube`` is the same disc as boolean 64x64x64 at 1.4x1.2x1.5 mm, axes L, P, S, centred on its centroid.
+    ``flags`` are short words such as ``level_assumed`` or ``truncated``: reasons for less trust.
+    """
+
+    label: int
+    level: str
+    mask: Volume
+    cube: Volume
+    flags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        level_of_label(self.label)
+        if self.cube.grid.shape != CUBE_SHAPE:
+            raise GridError(
+                f"a disc cube of shape {self.cube.grid.shape}",
+                expected=f"{CUBE_SHAPE}",
+                action="pass the mask through stages.separate",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Spine:
+    """All discs of a study from the lowest up, and their label map (int16, 0 = none) on the input grid."""
+
+    labels: Volume
+    discs: tuple[Disc, ...]
+
+
+def _measure(doc: str) -> float:
+    return field(default=float("nan"), metadata={"doc": doc})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """Measures of one disc, in the order of the columns of ``discs.csv``; NaN where it cannot be known.
+
+    Angles are against the world axes (LPS), widths along the disc's own axes. The ``paper_`` group follows
+    the definitions of the paper, in mm and degrees instead of voxels.
+    """
+
+    height_mean_mm: float = _measure("Volume over footprint area, in the disc's own frame.")
+    width_ap_mm: float = _measure("Extent of the footprint along the disc's own anterior-posterior axis.")
+    width_lateral_mm: float = _measure("Extent of the footprint along the disc's own left-right axis.")
+    angle_sagittal_deg: float = _measure("Disc plane against anterior-posterior, seen from the side; > 0: anterior edge up.")
+    angle_coronal_deg: float = _measure("Disc plane against left-right, seen from the front; > 0: left edge up.")
+    angle_transverse_deg: float = _measure("Long axis against left-right, seen from above; > 0: left end posterior.")
+    wedge_deg: float = _measure("Angle between the fitted endplate planes in the disc's sagittal plane; > 0: open anteriorly.")
+    volume_mm3: float = _measure("Volume of the mask.")
+    footprint_mm2: float = _measure("Area of the disc projected along its own axis.")
+    paper_height_mm: float = _measure("Mean over the sagittal slices' pixel columns of their superior-inferior extent.")
+    paper_width_ap_mm: float = _measure("Anterior-posterior extent of the middle sagittal slice.")
+    paper_width_lateral_mm: float = _measure("Left-right extent of the middle transverse slice.")
+    paper_angle_sagittal_deg: float = _measure("Principal axis of the middle sagittal slice against horizontal.")
+    paper_angle_coronal_deg: float = _measure("Principal axis of the middle coronal slice against left-right.")
+    paper_angle_transverse_deg: float = _measure("Principal axis of the middle transverse slice against left-right.")
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Names of all measures, in order."""
+        return tuple(item.name for item in fields(cls))
+
+    def values(self) -> dict[str, float]:
+        """Measures by name, in order."""
+        return {name: float(getattr(self, name)) for name in self.names()}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """Latent shape of one disc, and the IoU between its cube and the cube decoded from the latents."""
+
+    latents: tuple[float, ...]
+    reconstruction_iou: float
+
+
+@dataclass(frozen=True, slots=True)
+class DiscResult:
+    """Everything known of one disc."""
+
+    disc: Disc
+    geometry: Geometry
+    encoding: Encoding
+    narrowing_probability: float
+    flags: tuple[str, ...] = ()
+    """All flags of the disc, from separating and from every later stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResult:
+    """One analysed study: its name, image (absent for a bare mask), spine and discs from the lowest up."""
+
+    study: str
+    image: Volume | None
+    spine: Spine
+    discs: tuple[DiscResult, ...]
+    flags: tuple[str, ...] = ()
