@@ -5,7 +5,7 @@ Inside discometry a disc carries the SPIDER label: 201 for L5/S1, one more for e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
@@ -125,14 +125,36 @@ def _spider() -> Convention:
 
 def _spineps() -> Convention:
     # SPINEPS numbers vertebrae C1 = 1 .. C7 = 7, T1 = 8 .. T12 = 19, L1 = 20 .. L5 = 24, L6 = 25;
-    # the disc below vertebra X is 100 + X. L6 has no level of ours: its disc stays unnamed.
+    # T13 = 28; the disc below vertebra X is 100 + X. L6 and T13 have no level of ours: their discs stay unnamed.
     below = {"C": 0, "T": 7, "L": 19}
     discs = {100 + below[level[0]] + int(level[1:].split("/")[0]): level for level in LEVELS}
     return Convention(
         "spineps",
         MappingProxyType(discs),
-        unnamed_discs=frozenset({125}),
-        vertebrae=frozenset(range(1, 27)),
+        unnamed_discs=frozenset({125, 128}),
+        vertebrae=frozenset(range(1, 27)) | {28},
+    )
+
+
+def _spineps_semantic() -> Convention:
+    # 26 sacrum, 41 .. 48 arches and processes, 49 and 50 bodies, 60 cord, 61 canal, 62 endplates.
+    return Convention(
+        "spineps-semantic",
+        MappingProxyType({}),
+        unnamed_discs=frozenset({100}),
+        vertebrae=frozenset(range(41, 51)) | {26},
+        canal=frozenset({60, 61}),
+    )
+
+
+def _totalsegmentator() -> Convention:
+    # Task total_mr: 18 sacrum, 19 all vertebrae, 20 all discs, 21 cord, beside some forty organs and muscles.
+    return Convention(
+        "totalsegmentator",
+        MappingProxyType({}),
+        unnamed_discs=frozenset({20}),
+        vertebrae=frozenset({18, 19}),
+        canal=frozenset({21}),
     )
 
 
@@ -162,7 +184,8 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
                 vertebrae=frozenset({int(Tissue.VERTEBRA)}),
                 canal=frozenset({int(Tissue.CANAL)}),
             ),
-            Convention("spineps-semantic", MappingProxyType({}), unnamed_discs=frozenset({100})),
+            _spineps_semantic(),
+            _totalsegmentator(),
             Convention("binary", MappingProxyType({}), unnamed_discs=frozenset({1, 255})),
         )
     }
@@ -197,19 +220,11 @@ def detect_convention(values: Iterable[int]) -> Convention:
             expected="voxels labelled as disc",
             action="check that the right file was given and that it holds discs",
         )
-    if present <= {1} or present <= {255}:
+    if present in ({1}, {255}):
         return CONVENTIONS["binary"]
-    if any(value > DISC_LABEL_BASE and value <= DISC_LABEL_BASE + len(LEVELS) for value in present):
-        # SPINEPS endplates are 200 + X too, but only ever beside discs 100 + X of the same vertebrae.
-        endplates = {value - 200 for value in present if value > 200}
-        if {100 + x for x in endplates} <= present and present & set(range(107, 126)):
-            return CONVENTIONS["spineps"]
-        return CONVENTIONS["spider"]
-    for name in ("spineps", "totalspineseg"):
-        if present & set(CONVENTIONS[name].discs) and _fits(present, CONVENTIONS[name]):
+    for name, recognises in _RECOGNISED:
+        if recognises(present):
             return CONVENTIONS[name]
-    if 100 in present:
-        return CONVENTIONS["spineps-semantic"]
     raise LabelError(
         f"mask values {sorted(present)[:12]}",
         expected="SPIDER (201..), SPINEPS (101..125), TotalSpineSeg (63..100) labels or a binary mask",
@@ -217,6 +232,49 @@ def detect_convention(values: Iterable[int]) -> Convention:
     )
 
 
-def _fits(present: set[int], convention: Convention) -> bool:
-    known = set(convention.discs) | convention.unnamed_discs | convention.vertebrae | convention.canal
-    return len(present & known) > len(present) / 2
+def _is_spineps(present: set[int]) -> bool:
+    # Never has a value 100, where SPIDER has its canal. Endplates are 200 + X beside discs 100 + X; in SPIDER
+    # 2xx are discs, and 1xx at most a few vertebrae that the image's edge cuts.
+    convention = CONVENTIONS["spineps"]
+    discs = present & (set(convention.discs) | convention.unnamed_discs)
+    endplates = {value for value in present if value > DISC_LABEL_BASE}
+    paired = {value for value in endplates if value - 100 in discs}
+    known = discs | (present & convention.vertebrae) | endplates
+    return bool(discs) and 100 not in present and 2 * len(paired) >= len(endplates) and _most(known, present)
+
+
+def _is_spider(present: set[int]) -> bool:
+    return bool(present & set(CONVENTIONS["spider"].discs))
+
+
+def _is_spineps_semantic(present: set[int]) -> bool:
+    # TotalSpineSeg shares 26, 41 .. 45, 50 and 100, but has none of the others.
+    return present == {100} or (100 in present and bool(present & {46, 47, 48, 49, 60, 61, 62}))
+
+
+def _is_totalspineseg(present: set[int]) -> bool:
+    convention = CONVENTIONS["totalspineseg"]
+    discs = present & set(convention.discs)
+    bone = present & convention.vertebrae
+    # 100 by itself may also be SPIDER's canal.
+    return bool(discs - {100} or (discs and bone)) and _most(
+        discs | bone | (present & convention.canal), present
+    )
+
+
+def _is_totalsegmentator(present: set[int]) -> bool:
+    # 19 and 20 are also SPINEPS vertebrae, but those end at 28.
+    return {19, 20} <= present and bool(present & set(range(29, 41)))
+
+
+def _most(known: set[int], present: set[int]) -> bool:
+    return 2 * len(known) > len(present)
+
+
+_RECOGNISED: tuple[tuple[str, Callable[[set[int]], bool]], ...] = (
+    ("spineps", _is_spineps),
+    ("spider", _is_spider),
+    ("spineps-semantic", _is_spineps_semantic),
+    ("totalspineseg", _is_totalspineseg),
+    ("totalsegmentator", _is_totalsegmentator),
+)

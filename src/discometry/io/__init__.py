@@ -1,0 +1,1 @@
+"""Files: images and masks in, model bundles, result folders out."""

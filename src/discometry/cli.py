@@ -1,0 +1,284 @@
+"""The command line: one frozen dataclass per command, each of whose ``run`` calls one function.
+
+Exit codes: 0 done; 2 wrong call or unreadable input, with one line that says what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from discometry.core.errors import DiscometryError
+
+if TYPE_CHECKING:
+    from discometry.core.records import StudyResult
+    from discometry.training.loop import LoopConfig
+
+__all__ = ["Analyse", "Demo", "Train", "main"]
+
+
+@dataclass(frozen=True, slots=True)
+class Analyse:
+    """Find and measure every disc of one study."""
+
+    input: tyro.conf.Positional[Path]
+    """MRI (MHA, NIfTI, NRRD file or DICOM folder), or a segmentation with --mask."""
+    out: Path
+    """Folder in which a folder named after the study is made."""
+    mask: bool = False
+    """INPUT is a segmentation: SPIDER, SPINEPS, TotalSpineSeg or TotalSegmentator labels, or a binary disc mask."""
+    image: Path | None = None
+    """With --mask: the MRI on the same grid, for the report's pictures."""
+    labels: str | None = None
+    """With --mask: label convention, if it should not be recognised from the labels."""
+    series: str | None = None
+    """Which series of a DICOM folder, by UID or description."""
+    bundle: Path | None = None
+    """Folder of models; the shipped ones if left out."""
+    device: str = "cpu"
+    """Where the networks run: cpu, cuda, .."""
+    json: bool = False
+    """Print the result as JSON instead of a table."""
+
+    def run(self) -> int:
+        """Analyse the study, write its folder, print its discs."""
+        from discometry.study import analyse
+
+        if (self.image or self.labels) and not self.mask:
+            raise _wrong_call("--image or --labels without --mask", "--mask beside them")
+        result = analyse(
+            self.input,
+            out=self.out,
+            mask=self.mask,
+            image=self.image,
+            bundle=self.bundle,
+            convention=self.labels,
+            series=self.series,
+            device=self.device,
+        )
+        _print_result(result, self.out, as_json=self.json)
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """Make a phantom study and analyse it with the shipped models; needs no data and no network."""
+
+    out: Path = Path("discometry-demo")
+    """Folder for the phantom and its result."""
+    seed: int = 1
+    """Another seed makes another spine."""
+    json: bool = False
+    """Print the result as JSON instead of a table."""
+
+    def run(self) -> int:
+        """Make the phantom, analyse it, print its discs beside nothing but themselves."""
+        from discometry.study import analyse, make_phantom_study
+
+        image = make_phantom_study(self.out, seed=self.seed)
+        _print_result(analyse(image, out=self.out), self.out, as_json=self.json)
+        return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Training:
+    """What the three trainings share."""
+
+    data: tyro.conf.Positional[str]
+    """Folder laid out as SPIDER (images, masks, gradings), or the word "phantom" for phantoms alone."""
+    out: Path
+    """Bundle folder to create or to update."""
+    run_dir: Path | None = None
+    """Folder of checkpoints, history and loss picture; the same call again goes on. Default: OUT-MODEL-run."""
+    seed: int = 0
+    """Seed of every random draw."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the data is; None for phantoms alone."""
+        return None if self.data == "phantom" else Path(self.data)
+
+    def run_folder(self, model: str) -> Path:
+        """Where the training keeps its checkpoints."""
+        return self.run_dir or self.out.with_name(f"{self.out.name}-{model}-run")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NetworkTraining(_Training):
+    """What the trainings of networks share."""
+
+    epochs: int | None = None
+    """Most epochs; the model's own default if left out."""
+    time_limit_min: float | None = None
+    """End after the first epoch that passes this many minutes."""
+    accelerator: str = "auto"
+    """Lightning Fabric accelerator: auto, cpu, cuda."""
+    devices: int = 1
+    """How many devices train together."""
+    precision: str = "32-true"
+    """Lightning Fabric precision: 32-true, bf16-mixed, 16-mixed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSegmenter(_NetworkTraining):
+    """Train the segmenter on scans with masks and on phantoms."""
+
+    network: Literal["residual_unet", "swin_unetr_v2"] = "residual_unet"
+    """Architecture."""
+    steps_per_epoch: int = 100
+    """Batches that make one epoch."""
+    batch: int = 1
+    """Patches in a batch."""
+    phantoms: int = 60
+    """Number of phantoms to draw patches from."""
+
+    def run(self) -> int:
+        """Train, and say where the bundle is."""
+        from discometry.networks.segmenter import SegmenterConfig
+        from discometry.training.fit_segmenter import SegmenterTraining, fit_segmenter
+
+        network = SegmenterConfig.preset(self.network)
+        config = SegmenterTraining(
+            network=network,
+            loop=_loop(self, SegmenterTraining().loop),
+            steps_per_epoch=self.steps_per_epoch,
+            batch=self.batch,
+            phantoms=self.phantoms,
+        )
+        return _said(fit_segmenter(self.folder, self.out, self.run_folder("segmenter"), config))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainAutoencoder(_NetworkTraining):
+    """Train the autoencoder on the discs of masks, or of phantoms."""
+
+    latents: int = 4
+    """Numbers that a disc is squeezed into."""
+
+    def run(self) -> int:
+        """Train, and say where the bundle is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainClassifier(_Training):
+    """Train the classifier of disc narrowing on masks with gradings."""
+
+    def run(self) -> int:
+        """Train, and say where the bundle is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Train one of the three models and put it into a bundle."""
+
+    model: (
+        Annotated[TrainSegmenter, tyro.conf.subcommand("segmenter")]
+        | Annotated[TrainAutoencoder, tyro.conf.subcommand("autoencoder")]
+        | Annotated[TrainClassifier, tyro.conf.subcommand("classifier")]
+    )
+
+    def run(self) -> int:
+        """Train the chosen model."""
+        return self.model.run()
+
+
+Command = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Analyse, tyro.conf.subcommand("analyse")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; give its exit code."""
+    command = tyro.cli(
+        Command,  # type: ignore[arg-type]
+        prog="discometry",
+        description="Geometry, latent shape and narrowing of every lumbar disc. Not a medical device.",
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )
+    try:
+        code: int = command.run()
+    except DiscometryError as error:
+        print(f"discometry: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return code
+
+
+def _wrong_call(found: str, expected: str) -> DiscometryError:
+    return DiscometryError(found, expected=expected, action="see discometry analyse --help")
+
+
+def _print_result(result: StudyResult, out: Path, *, as_json: bool) -> None:
+    """Print the discs and where the report is: a table for a person, or one JSON object."""
+    folder = out / result.study
+    if as_json:
+        discs = [
+            {
+                "label": item.disc.label,
+                "level": item.disc.level,
+                "flags": list(item.flags),
+                **{name: _finite(value) for name, value in item.geometry.values().items()},
+                "latents": list(item.encoding.latents),
+                "reconstruction_iou": item.encoding.reconstruction_iou,
+                "narrowing_probability": _finite(item.narrowing_probability),
+            }
+            for item in result.discs
+        ]
+        summary = {"study": result.study, "folder": str(folder), "flags": list(result.flags), "discs": discs}
+        print(json.dumps(summary, indent=2, allow_nan=False))  # noqa: T201
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=result.study)
+    columns = ("level", "height mm", "AP mm", "lateral mm", "wedge deg", "volume mm3", "narrowed", "flags")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("level", "flags") else "right")
+    for item in reversed(result.discs):
+        shape = item.geometry
+        table.add_row(
+            item.disc.level,
+            f"{shape.height_mean_mm:.1f}",
+            f"{shape.width_ap_mm:.1f}",
+            f"{shape.width_lateral_mm:.1f}",
+            f"{shape.wedge_deg:.1f}",
+            f"{shape.volume_mm3:.0f}",
+            f"{item.narrowing_probability:.0%}",
+            " ".join(item.flags),
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows no NaN: a missing number is null."""
+    return value if math.isfinite(value) else None
+
+
+def _loop(command: _NetworkTraining, default: LoopConfig) -> LoopConfig:
+    """Put a command's options in place of the model's own."""
+    limit = command.time_limit_min
+    return replace(
+        default,
+        epochs=command.epochs or default.epochs,
+        time_limit_s=None if limit is None else 60 * limit,
+        seed=command.seed,
+        accelerator=command.accelerator,
+        devices=command.devices,
+        precision=command.precision,
+    )
+
+
+def _said(bundle: Path) -> int:
+    print(f"bundle: {bundle}")  # noqa: T201
+    return 0

@@ -1,0 +1,262 @@
+"""Model bundles: weights and the configs that build them, without pickle.
+
+A bundle is a folder: ``bundle.json`` names each component's file, its SHA-256 and its config; tensors lie in
+``<name>.safetensors``, boosted trees in ``<name>.ubj``; ``MODEL_CARD.md`` says what it was trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from discometry.core.errors import BundleError
+from discometry.io.atomic import new_folder
+
+__all__ = ["FORMAT_VERSION", "STARTER", "Bundle", "Component", "read_bundle", "write_component"]
+
+FORMAT = "discometry-bundle"
+FORMAT_VERSION = 1
+"""Version of the layout on disk that this release reads and writes."""
+
+STARTER = Path(__file__).parent.parent / "bundles" / "starter"
+"""The bundle that comes with the package."""
+
+_INDEX, _CARD = "bundle.json", "MODEL_CARD.md"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Component:
+    """One model of a bundle: ``tensors``, or a ``payload`` of bytes, with the config that builds it.
+
+    Raises
+    ------
+    BundleError
+        If the name is no plain word, there are both tensors and a payload or neither, or the config is
+        not JSON.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    tensors: Mapping[str, NDArray[Any]]
+    payload: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise BundleError(
+                f"a component named '{self.name}'", expected="a plain word", action="rename the component"
+            )
+        if bool(self.tensors) == (self.payload is not None):
+            raise BundleError(
+                f"component '{self.name}' with {'both' if self.tensors else 'neither'} tensors and payload",
+                expected="one of them",
+                action="give the weights as tensors, or boosted trees as a payload",
+            )
+        try:
+            json.dumps(dict(self.config), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise BundleError(
+                f"the config of component '{self.name}' ({error})",
+                expected="numbers, words, lists and mappings",
+                action="turn the config into plain JSON values",
+            ) from error
+
+    @property
+    def file_name(self) -> str:
+        """Name of its file in the bundle folder."""
+        return f"{self.name}.{'safetensors' if self.payload is None else 'ubj'}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """Models that belong together. ``sha256`` covers every weight and config, not the model card."""
+
+    name: str
+    version: str
+    components: Mapping[str, Component]
+    card: str
+    sha256: str
+
+    def component(self, name: str) -> Component:
+        """Give a component by name.
+
+        Raises
+        ------
+        BundleError
+            If the bundle has none of that name.
+        """
+        if name not in self.components:
+            raise BundleError(
+                f"bundle '{self.name}' has no {name}",
+                expected=f"a {name} beside {', '.join(sorted(self.components)) or 'nothing'}",
+                action=f"train one with `discometry train {name}`, or choose another bundle",
+            )
+        return self.components[name]
+
+
+def read_bundle(path: Path | None = None) -> Bundle:
+    """Read a bundle folder and verify every byte of it; None reads the one that comes with discometry.
+
+    Raises
+    ------
+    BundleError
+        If the folder is missing, is not a bundle, is of another format version, or was damaged.
+    """
+    folder = STARTER if path is None else Path(path)
+    index = _read_index(folder)
+    components = {name: _read_component(folder, name, entry) for name, entry in index["components"].items()}
+    try:
+        card = (folder / _CARD).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        card = ""
+    return Bundle(
+        str(index["name"]), str(index["version"]), MappingProxyType(components), card, str(index["sha256"])
+    )
+
+
+def write_component(
+    bundle_dir: Path,
+    component: Component,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    card: str | None = None,
+) -> Path:
+    """Write a component into a bundle folder, made if absent; other components in it stay.
+
+    The folder changes as a whole: it holds the old bundle or the new one at any moment.
+
+    Parameters
+    ----------
+    bundle_dir
+        The bundle folder.
+    component
+        Replaces an older one of its name.
+    name, version, card
+        Of the bundle; None keeps what is there (for a new bundle: the folder's name, ``"1"``, a stub).
+
+    Raises
+    ------
+    OutputError
+        If the folder holds something else, or cannot be written.
+    BundleError
+        If the folder's own index cannot be read.
+    """
+    bundle_dir = Path(bundle_dir)
+    with new_folder(bundle_dir, ours=_is_bundle) as fresh:
+        index: dict[str, Any] = {"name": bundle_dir.resolve().name, "version": "1", "components": {}}
+        if _is_bundle(bundle_dir):
+            index = _read_index(bundle_dir)
+            shutil.copytree(bundle_dir, fresh, dirs_exist_ok=True)
+        replaced = index["components"].get(component.name)
+        if replaced:
+            (fresh / replaced["file"]).unlink(missing_ok=True)
+        data = _packed(component)
+        (fresh / component.file_name).write_bytes(data)
+        index["components"][component.name] = {
+            "file": component.file_name,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "config": dict(component.config),
+        }
+        index |= {key: value for key, value in (("name", name), ("version", version)) if value is not None}
+        if card is not None or not (fresh / _CARD).exists():
+            text = (
+                card if card is not None else f"# {index['name']}\n\nNobody has described this bundle yet.\n"
+            )
+            (fresh / _CARD).write_text(text, encoding="utf-8")
+        (fresh / _INDEX).write_text(_signed(index), encoding="utf-8")
+    return bundle_dir
+
+
+def _is_bundle(folder: Path) -> bool:
+    return (folder / _INDEX).is_file()
+
+
+def _packed(component: Component) -> bytes:
+    if component.payload is not None:
+        return component.payload
+    # safetensors writes the memory as it lies, so a transposed view would come back scrambled
+    return save({name: np.ascontiguousarray(array) for name, array in component.tensors.items()})
+
+
+def _signed(index: Mapping[str, Any]) -> str:
+    """JSON text of an index with its format and its own hash."""
+    content = {"format": FORMAT, "format_version": FORMAT_VERSION} | {
+        key: value for key, value in index.items() if key != "sha256"
+    }
+    return json.dumps(content | {"sha256": _index_sha256(content)}, indent=2, sort_keys=True) + "\n"
+
+
+def _index_sha256(content: Mapping[str, Any]) -> str:
+    plain = {key: value for key, value in content.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    try:
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(
+            f"'{folder}' is not a model bundle",
+            expected=f"a folder with a {_INDEX}",
+            action="check the path, or train a bundle with `discometry train`",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(folder, _INDEX) from error
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        raise BundleError(
+            f"'{folder / _INDEX}' is not the index of a bundle",
+            expected=f'"format": "{FORMAT}"',
+            action="choose a bundle that discometry wrote",
+        )
+    if index.get("format_version") != FORMAT_VERSION:
+        raise BundleError(
+            f"bundle '{folder}' has format version {index.get('format_version')}",
+            expected=f"version {FORMAT_VERSION}",
+            action="use the discometry release that wrote it, or train it again",
+        )
+    entries = index.get("components")
+    whole = {"name", "version", "sha256"} <= index.keys() and isinstance(entries, dict)
+    if not whole or index["sha256"] != _index_sha256(index):
+        raise _damaged(folder, _INDEX)
+    return index
+
+
+def _read_component(folder: Path, name: str, entry: Mapping[str, Any]) -> Component:
+    file = str(entry["file"])
+    if Path(file).name != file:
+        raise _damaged(folder, _INDEX)
+    try:
+        data = (folder / file).read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"bundle '{folder}' lacks '{file}'",
+            expected="every file that its index names",
+            action="copy or download the bundle again",
+        ) from error
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        raise _damaged(folder, file)
+    if not file.endswith(".safetensors"):
+        return Component(name, entry["config"], {}, data)
+    try:
+        return Component(name, entry["config"], load(data))
+    except SafetensorError as error:
+        raise _damaged(folder, file) from error
+
+
+def _damaged(folder: Path, file: str) -> BundleError:
+    return BundleError(
+        f"'{folder / file}' was damaged or changed",
+        expected="the bytes that were hashed when the bundle was written",
+        action="copy or download the bundle again",
+    )

@@ -1,0 +1,310 @@
+"""Result folders: one study's manifest, table of discs, labels, image and meshes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from discometry.core.anatomy import label_of_level
+from discometry.core.errors import InputError, OutputError
+from discometry.core.records import Geometry, StudyResult
+from discometry.core.volume import Volume
+from discometry.io.atomic import check_folder, new_folder
+from discometry.io.headers import data_file
+from discometry.io.images import read_image, read_mask, write_volume
+from discometry.io.meshes import Mesh, disc_surface, read_ply, write_ply
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Manifest",
+    "StudyFiles",
+    "check_output",
+    "content_hash",
+    "discs_table",
+    "read_study",
+    "write_study",
+]
+
+FORMAT = "discometry-study"
+FORMAT_VERSION = 1
+"""Version of the layout of a result folder that this release reads and writes."""
+
+_MANIFEST, _TABLE, _LABELS, _IMAGE, _MESHES = (
+    "study.json",
+    "discs.csv",
+    "discs.nii.gz",
+    "image.nii.gz",
+    "meshes",
+)
+_OURS = frozenset({_MANIFEST, _TABLE, _LABELS, _IMAGE, _MESHES, "report.html", ".DS_Store", "Thumbs.db"})
+_WORDS = ("study", "level", "flags")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """How a result came about: enough to make it again."""
+
+    study: str
+    """Name of the study and of its folder."""
+    input: str
+    """Name of the input file or folder, without its path."""
+    input_sha256: str
+    """Hash of the input, see :func:`content_hash`."""
+    bundle: str | None
+    """Name of the model bundle."""
+    bundle_sha256: str | None
+    """Hash of the model bundle."""
+    versions: Mapping[str, str]
+    """Versions of Python, discometry and the libraries that shape the numbers."""
+    options: Mapping[str, Any]
+    """The options of the run, as JSON values."""
+    device: str
+    """Where the networks ran."""
+    timings_s: Mapping[str, float]
+    """Seconds of each stage."""
+    flags: tuple[str, ...] = ()
+    """Flags of the whole study."""
+    format_version: int = FORMAT_VERSION
+    """Layout of the folder."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StudyFiles:
+    """A finished result folder, read.
+
+    ``discs`` has one row a disc, columns as in ``discs.csv``, NaN where a measure is missing; ``labels`` and
+    ``image`` (uint8, absent for a bare mask) lie on the input grid; ``meshes`` goes by disc label.
+    """
+
+    folder: Path
+    manifest: Manifest
+    discs: pd.DataFrame
+    labels: Volume
+    image: Volume | None
+    meshes: Mapping[int, Mesh]
+
+
+def check_output(out: Path, study: str) -> Path:
+    """Refuse, before any work, a place where :func:`write_study` could not put the study; nothing is written.
+
+    Returns
+    -------
+    Path
+        The folder that the study will have.
+
+    Raises
+    ------
+    OutputError
+        If the name cannot be a folder's, a file or foreign folder is in the way, or writing is not allowed.
+    """
+    if not study.strip(".") or set(study) & set('/\\:*?"<>|\0'):
+        raise OutputError(
+            f"the study name '{study}'",
+            expected="a name that can be a folder's",
+            action="rename the input",
+        )
+    folder = Path(out) / study
+    check_folder(folder, ours=lambda path: _is_ours(path, study))
+    return folder
+
+
+def write_study(
+    result: StudyResult, out: Path, manifest: Manifest, *, finish: Callable[[Path], object] | None = None
+) -> Path:
+    """Write a study to ``out/<study>/``, whole or not at all.
+
+    An older result of the same study is replaced, unless strange files lie in it.
+
+    Parameters
+    ----------
+    result
+        The analysed study.
+    out
+        Folder of result folders, made if absent.
+    manifest
+        Of the same study; the flags of ``result`` are added to its own.
+    finish
+        Called with the complete folder while it still has a hidden name, to add to it, such as a report.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    OutputError
+        As :func:`check_output`, or if writing fails.
+    ValueError
+        If manifest and result name different studies.
+    """
+    if manifest.study != result.study:
+        raise ValueError(f"a manifest of {manifest.study!r} for the study {result.study!r}")
+    folder = check_output(out, result.study)
+    flags = tuple(dict.fromkeys((*result.flags, *manifest.flags)))
+    with new_folder(folder, ours=lambda path: _is_ours(path, result.study)) as fresh:
+        _write_manifest(replace(manifest, flags=flags), fresh / _MANIFEST)
+        discs_table(result).to_csv(fresh / _TABLE, index=False, lineterminator="\n")
+        labels = result.spine.labels
+        write_volume(labels.with_array(labels.array.astype(np.int16)), fresh / _LABELS)
+        if result.image is not None:
+            write_volume(_picture(result.image), fresh / _IMAGE)
+        (fresh / _MESHES).mkdir()
+        for disc in (found.disc for found in result.discs):
+            write_ply(disc_surface(disc.mask), fresh / _MESHES / _mesh_name(disc.level))
+        if finish is not None:
+            finish(fresh)
+    return folder
+
+
+def discs_table(result: StudyResult) -> pd.DataFrame:
+    """Table of discs, one row each from the lowest up, units in the column names.
+
+    ``study, label, level, flags``, the measures of :class:`~discometry.core.records.Geometry`,
+    ``reconstruction_iou``, ``latent_1`` .. ``latent_k``, ``narrowing_probability``.
+    """
+    latents = max((len(found.encoding.latents) for found in result.discs), default=0)
+    names = [f"latent_{n + 1}" for n in range(latents)]
+    columns = [
+        *("study", "label", "level", "flags"),
+        *Geometry.names(),
+        *("reconstruction_iou", *names, "narrowing_probability"),
+    ]
+    rows = [
+        {
+            "study": result.study,
+            "label": found.disc.label,
+            "level": found.disc.level,
+            "flags": " ".join(found.flags),
+            **found.geometry.values(),
+            "reconstruction_iou": found.encoding.reconstruction_iou,
+            **dict(zip(names, found.encoding.latents, strict=True)),
+            "narrowing_probability": found.narrowing_probability,
+        }
+        for found in result.discs
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def read_study(folder: Path) -> StudyFiles:
+    """Read a result folder.
+
+    Raises
+    ------
+    InputError
+        If the folder is not a whole result of this format version.
+    """
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    image = folder / _IMAGE
+    meshes = {
+        label_of_level(file.stem.replace("_", "/")): read_ply(file)
+        for file in sorted((folder / _MESHES).glob("*.ply"))
+    }
+    return StudyFiles(
+        folder=folder,
+        manifest=manifest,
+        discs=_read_table(folder / _TABLE),
+        labels=read_mask(folder / _LABELS),
+        image=read_image(image) if image.exists() else None,
+        meshes=MappingProxyType(dict(sorted(meshes.items()))),
+    )
+
+
+def content_hash(path: Path) -> str:
+    """Hash an input (SHA-256): the bytes of a file, or names and bytes of several.
+
+    Several are the files of a folder, and an ``.mhd`` or ``.nhdr`` header with its data file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+    else:
+        files = list(dict.fromkeys((path, data_file(path))))
+    digest = hashlib.sha256()
+    for file in files:
+        if len(files) > 1:
+            name = file.relative_to(path) if path.is_dir() else Path(file.name)
+            digest.update(name.as_posix().encode() + b"\0" + str(file.stat().st_size).encode() + b"\0")
+        with file.open("rb") as stream:
+            while part := stream.read(1 << 20):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def _mesh_name(level: str) -> str:
+    return f"{level.replace('/', '_')}.ply"
+
+
+def _is_ours(folder: Path, study: str) -> bool:
+    """Tell whether a folder is an older result of the study, with nothing else in it."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        names = {file.name for file in folder.iterdir()}
+        meshes = folder / _MESHES
+        strange = [file for file in meshes.iterdir() if file.suffix != ".ply"] if meshes.is_dir() else []
+    except (OSError, ValueError):
+        return False
+    same = isinstance(manifest, dict) and (manifest.get("format"), manifest.get("study")) == (FORMAT, study)
+    return same and names <= _OURS and not strange
+
+
+def _picture(image: Volume) -> Volume:
+    """Scale an image to uint8 for looking at: its 0.5th percentile becomes 0, its 99.5th 255."""
+    array = image.array.astype(np.float32)
+    low, high = np.percentile(array, (0.5, 99.5))
+    scaled = (array - low) * (255.0 / max(float(high - low), 1e-12))
+    return image.with_array(np.clip(np.round(scaled), 0, 255).astype(np.uint8))
+
+
+def _write_manifest(manifest: Manifest, path: Path) -> None:
+    content = {"format": FORMAT} | {item.name: getattr(manifest, item.name) for item in fields(manifest)}
+    plain = {key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}
+    path.write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    try:
+        content = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        if content.pop("format") != FORMAT:
+            raise ValueError("another format")
+        version = content.get("format_version")
+        manifest = (
+            Manifest(**content | {"flags": tuple(content["flags"])}) if version == FORMAT_VERSION else None
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"'{folder}' is not a result folder",
+            expected=f"a folder with a {_MANIFEST} that discometry wrote",
+            action="give the folder of one study, such as OUT/<study>",
+        ) from error
+    if manifest is None:
+        raise InputError(
+            f"result folder '{folder}' has format version {version}",
+            expected=f"version {FORMAT_VERSION}",
+            action="analyse the study again with this release",
+        )
+    return manifest
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        numbers = [name for name in table.columns if name not in _WORDS]
+        return table.assign(
+            **{name: pd.to_numeric(table[name].replace("", "nan")) for name in numbers}
+        ).astype({"label": int})
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"'{path}' cannot be read",
+            expected="the table that discometry wrote",
+            action="analyse the study again",
+        ) from error

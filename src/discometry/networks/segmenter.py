@@ -1,0 +1,97 @@
+"""The segmentation networks: numbers to modules, nothing else.
+
+Both map a normalised image, Bx1xLxPxS, to logits of the four tissues, Bx4xLxPxS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from discometry.core.anatomy import Tissue
+from discometry.io.bundle import Component
+
+__all__ = ["SegmenterConfig", "build_segmenter", "load_segmenter", "segmenter_component"]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmenterConfig:
+    """What builds a segmentation network, and the grid that it was taught on."""
+
+    architecture: Literal["residual_unet", "swin_unetr_v2"] = "residual_unet"
+    """``swin_unetr_v2`` is He et al. 2023 (MICCAI) as MONAI builds it with ``use_v2=True``;
+    ``residual_unet`` is the 3-D U-Net of residual units of Kerfoot et al. 2019 (STACOM), MONAI's UNet,
+    with five levels."""
+    width: int = 16
+    """Channels of the first level (SwinUNETR calls it feature_size; there a multiple of 12)."""
+    window: tuple[int, int, int] = (4, 6, 6)
+    """Attention window of SwinUNETR along L, P, S; one that divides the token grid costs no padding."""
+    spacing_mm: tuple[float, float, float] = (1.4, 1.2, 1.5)
+    """Voxel size along L, P, S of the images that the network sees."""
+    patch: tuple[int, int, int] = (32, 96, 96)
+    """Voxels along L, P, S of a training patch and of an inference window."""
+
+    @classmethod
+    def preset(cls, architecture: Literal["residual_unet", "swin_unetr_v2"]) -> SegmenterConfig:
+        """Give the architecture with the width that trains on a CPU."""
+        return cls(architecture=architecture, width=12 if architecture == "swin_unetr_v2" else 16)
+
+    @property
+    def divisor(self) -> int:
+        """Number that every side of an input must divide by."""
+        return 32 if self.architecture == "swin_unetr_v2" else 16
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SegmenterConfig:
+        """Rebuild a config from its JSON form."""
+        lists = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**lists)
+
+
+def build_segmenter(config: SegmenterConfig) -> nn.Module:
+    """Build a network with fresh weights: Bx1xLxPxS image to Bx4xLxPxS logits."""
+    # MONAI is slow to import, so only those who segment pay for it.
+    from monai.networks.nets.swin_unetr import SwinUNETR
+    from monai.networks.nets.unet import UNet
+
+    if config.architecture == "swin_unetr_v2":
+        network: nn.Module = SwinUNETR(
+            in_channels=1,
+            out_channels=len(Tissue),
+            feature_size=config.width,
+            window_size=config.window,
+            use_v2=True,
+        )
+        return network
+    levels = 5
+    network = UNet(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=len(Tissue),
+        channels=[config.width * 2**level for level in range(levels)],
+        strides=[2] * (levels - 1),
+        num_res_units=2,
+    )
+    return network
+
+
+def segmenter_component(network: nn.Module, config: SegmenterConfig, **card: Any) -> Component:
+    """Pack a network for a bundle; weights are kept in float16, ``card`` joins the config as notes."""
+    tensors = {
+        name: tensor.detach().cpu().numpy().astype(np.float16 if tensor.is_floating_point() else np.int64)
+        for name, tensor in network.state_dict().items()
+    }
+    return Component("segmenter", config={"network": asdict(config), **card}, tensors=tensors, payload=None)
+
+
+def load_segmenter(component: Component) -> tuple[nn.Module, SegmenterConfig]:
+    """Rebuild a network in eval mode from a bundle's ``segmenter`` component."""
+    config = SegmenterConfig.from_json(component.config["network"])
+    network = build_segmenter(config)
+    network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in component.tensors.items()})
+    return network.float().eval(), config

@@ -1,0 +1,254 @@
+"""Pictures of a study's discs: sagittal, coronal and axial sections with outlines and names."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from discometry.core.anatomy import DISC_LABEL_BASE
+from discometry.core.volume import Volume
+from discometry.report.planes import (
+    DiscRegion,
+    Sheet,
+    axial_sheet,
+    coronal_sheet,
+    half_size_of,
+    sagittal_sheet,
+    sample,
+)
+
+__all__ = [
+    "FONT_PX",
+    "INK",
+    "PALETTE",
+    "Picture",
+    "blank_axes",
+    "colour_of_label",
+    "draw_axials",
+    "draw_coronal",
+    "draw_sagittal",
+    "finish_picture",
+    "points_of_px",
+    "text_on",
+]
+
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+"""Colours that people with any common colour vision tell apart (Okabe and Ito, 2008), without their black."""
+
+CSS_PX_PER_INCH = 96
+SHARPNESS = 2
+"""Pixels of a picture for each pixel of the page at its full size."""
+
+NEUTRAL = "#e4e8ed"
+INK = "#1b2530"
+FONT_PX = 12.0
+SCALE_BAR_MM = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A finished picture: PNG bytes, its size on the page in CSS pixels, and what it shows in words."""
+
+    png: bytes
+    width_px: int
+    height_px: int
+    alt: str
+
+    @property
+    def data_uri(self) -> str:
+        """The picture as a ``data:`` address."""
+        return "data:image/png;base64," + b64encode(self.png).decode("ascii")
+
+
+def colour_of_label(label: int) -> str:
+    """Colour of a disc, the same for one level in every study; neighbours always differ.
+
+    Examples
+    --------
+    >>> colour_of_label(201)
+    '#E69F00'
+    """
+    return PALETTE[(label - DISC_LABEL_BASE - 1) % len(PALETTE)]
+
+
+def draw_sagittal(labels: Volume, image: Volume | None, regions: Sequence[DiscRegion]) -> Picture:
+    """Draw the spine from its left side, along a sheet through every disc's centre."""
+    sheet = sagittal_sheet(labels, regions, margins_mm=(34.0, 42.0, 16.0))
+    alt = (
+        f"Sagittal picture through the centres of the discs, anterior at the left, {_naming(image, regions)}"
+    )
+    return _draw_spine(sheet, image, regions, alt=alt)
+
+
+def draw_coronal(labels: Volume, image: Volume | None, regions: Sequence[DiscRegion]) -> Picture:
+    """Draw the spine from the front, along a sheet through every disc's centre."""
+    sheet = coronal_sheet(labels, regions, margins_mm=(34.0, 26.0, 16.0))
+    alt = (
+        "Coronal picture through the centres of the discs, the patient's right at the viewer's left, "
+        f"{_naming(image, regions)}"
+    )
+    return _draw_spine(sheet, image, regions, alt=alt)
+
+
+def draw_axials(image: Volume | None, regions: Sequence[DiscRegion]) -> tuple[Picture, ...]:
+    """Draw every disc in its own mid-plane, all at one scale, in the order of ``regions``."""
+    half_size = half_size_of(regions, margin_mm=14.0)
+    pictures = []
+    for region in regions:
+        sheet = axial_sheet(region, half_size_mm=half_size)
+        alt = (
+            f"Axial picture in the mid-plane of disc {region.level}, anterior at the top, the patient's right at "
+            f"the viewer's left, {_naming(image, [region])}"
+        )
+        pictures.append(_draw(sheet, image, [region], px_per_mm=240 / sheet.size_mm[0], alt=alt))
+    return tuple(pictures)
+
+
+def _naming(image: Volume | None, regions: Sequence[DiscRegion]) -> str:
+    names = ", ".join(region.level for region in reversed(regions))
+    ground = "on the image" if image is not None else "on a plain ground because there is no image"
+    return f"with the outline of {names} {ground}."
+
+
+def _draw_spine(sheet: Sheet, image: Volume | None, regions: Sequence[DiscRegion], *, alt: str) -> Picture:
+    px_per_mm = float(np.clip(600 / sheet.size_mm[1], 2.0, 4.0))
+    return _draw(sheet, image, regions, px_per_mm=px_per_mm, alt=alt)
+
+
+def _draw(
+    sheet: Sheet, image: Volume | None, regions: Sequence[DiscRegion], *, px_per_mm: float, alt: str
+) -> Picture:
+    """Draw a sheet: image, outlines, names, edge letters and scale bar."""
+    width, height = sheet.size_mm
+    figure, axes = blank_axes(width * px_per_mm, height * px_per_mm)
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    if image is not None:
+        _show_image(axes, sheet, image)
+    for region in regions:
+        _show_disc(axes, sheet, region, named=len(regions) > 1)
+    _show_frame(axes, sheet, px_per_mm=px_per_mm)
+    return finish_picture(figure, alt=alt)
+
+
+def blank_axes(width_px: float, height_px: float) -> tuple[Any, Any]:
+    """Make a figure of a size in CSS pixels with axes that fill it, apart from any global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    size = (round(width_px) / CSS_PX_PER_INCH, round(height_px) / CSS_PX_PER_INCH)
+    figure = Figure(figsize=size, dpi=CSS_PX_PER_INCH * SHARPNESS, facecolor=NEUTRAL)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def finish_picture(figure: Any, *, alt: str) -> Picture:
+    from PIL import Image
+
+    width, height = figure.get_size_inches() * CSS_PX_PER_INCH
+    figure.canvas.draw()
+    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
+    # 256 colours keep greys and outlines apart at a third of the size.
+    picture = picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    stream = BytesIO()
+    picture.save(stream, format="PNG", optimize=True)
+    return Picture(stream.getvalue(), round(width), round(height), alt)
+
+
+def _show_image(axes: Any, sheet: Sheet, image: Volume) -> None:
+    grey = sample(image, sheet, outside=np.nan)
+    known = np.isfinite(grey)
+    if not known.any():
+        return
+    low, high = np.percentile(grey[known], (0.5, 99.5))
+    width, height = sheet.size_mm
+    axes.imshow(
+        np.ma.masked_invalid(grey),
+        cmap="gray",
+        vmin=low,
+        vmax=max(high, low + 1e-6),
+        extent=(0, width, height, 0),
+        interpolation="bicubic",
+        aspect="auto",
+    )
+
+
+def _show_disc(axes: Any, sheet: Sheet, region: DiscRegion, *, named: bool) -> None:
+    """Outline a disc and fill it thinly; write its name before its left edge."""
+    inside = sample(region.mask, sheet, outside=0.0)
+    if inside.max() <= 0.5:
+        return
+    colour = colour_of_label(region.label)
+    x = (np.arange(inside.shape[1]) + 0.5) * sheet.step_mm
+    y = (np.arange(inside.shape[0]) + 0.5) * sheet.step_mm
+    axes.contourf(x, y, inside, levels=[0.5, 2.0], colors=[colour], alpha=0.28)
+    # A dark line under the coloured one keeps the outline visible on bright and on pale grounds.
+    axes.contour(x, y, inside, levels=[0.5], colors=[INK], linewidths=2.4, alpha=0.75)
+    axes.contour(x, y, inside, levels=[0.5], colors=[colour], linewidths=1.4)
+    if named:
+        rows, columns = np.nonzero(inside > 0.5)
+        left = columns.min()
+        _write_name(axes, x[left] - 3.0, y[int(rows[columns == left].mean())], region)
+
+
+def _write_name(axes: Any, x: float, y: float, region: DiscRegion) -> None:
+    colour = colour_of_label(region.label)
+    axes.text(
+        x,
+        y,
+        region.level,
+        ha="right",
+        va="center",
+        fontsize=points_of_px(FONT_PX),
+        fontweight="bold",
+        color=text_on(colour),
+        bbox={"boxstyle": "round,pad=0.28", "facecolor": colour, "edgecolor": INK, "linewidth": 0.7},
+    )
+
+
+def points_of_px(px: float) -> float:
+    return px * 72 / CSS_PX_PER_INCH
+
+
+def text_on(colour: str) -> str:
+    """Black or white, whichever reads better on a colour (relative luminance after WCAG 2.2)."""
+    channels = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ (0.2126, 0.7152, 0.0722))
+    return "#ffffff" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "#000000"
+
+
+def _show_frame(axes: Any, sheet: Sheet, *, px_per_mm: float) -> None:
+    """Write the four edge letters and a scale bar, readable on any ground."""
+    from matplotlib.patheffects import withStroke
+
+    width, height = sheet.size_mm
+    pad = 11 / px_per_mm
+    halo = [withStroke(linewidth=2.6, foreground=INK)]
+    style = {"color": "white", "path_effects": halo, "ha": "center", "va": "center"}
+    places = ((pad, height / 2), (width - pad, height / 2), (width / 2, pad), (width / 2, height - pad))
+    for letter, (x, y) in zip(sheet.edges, places, strict=True):
+        axes.text(x, y, letter, fontsize=points_of_px(FONT_PX + 1), fontweight="bold", **style)
+    right, base = width - pad, height - pad
+    axes.plot(
+        [right - SCALE_BAR_MM, right],
+        [base, base],
+        color="white",
+        linewidth=2.2,
+        path_effects=[withStroke(linewidth=4.2, foreground=INK)],
+        solid_capstyle="butt",
+    )
+    axes.text(
+        right - SCALE_BAR_MM / 2,
+        base - 10 / px_per_mm,
+        f"{SCALE_BAR_MM:.0f} mm",
+        fontsize=points_of_px(FONT_PX - 1),
+        **style,
+    )

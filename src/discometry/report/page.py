@@ -1,0 +1,272 @@
+"""The report: one self-contained HTML page made from a finished result folder."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from discometry.core.anatomy import level_of_label
+from discometry.report.figures import (
+    Picture,
+    colour_of_label,
+    draw_axials,
+    draw_coronal,
+    draw_sagittal,
+    text_on,
+)
+from discometry.report.planes import DiscRegion, find_regions
+from discometry.report.scene import build_scene, draw_meshes, thin_mesh
+from discometry.report.wording import (
+    MAIN_COLUMNS,
+    MISSING,
+    FlagMeaning,
+    Measure,
+    meaning_of_flag,
+    measure_of_column,
+    reason_missing,
+)
+
+if TYPE_CHECKING:
+    import jinja2
+    import pandas as pd
+
+    from discometry.io.results import StudyFiles
+
+__all__ = ["REPORT_NAME", "render_report", "write_report"]
+
+REPORT_NAME = "report.html"
+
+MESH_CELL_MM = 1.5
+"""Vertices closer than about this become one in the page's meshes; the files keep them all."""
+
+_NOT_MEASURES = ("study", "label", "level", "flags")
+
+
+_FILE_MEANINGS = {
+    "study.json": "how this result was made, for programs",
+    "discs.csv": "every measure of every disc at full precision, units in the column names",
+    "discs.nii.gz": "disc labels on the grid of the input",
+    "image.nii.gz": "the image on the same grid, in 256 greys, for looking at",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DiscName:
+    """A level with its colour and the colour of text on it."""
+
+    level: str
+    colour: str
+    ink: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A number as shown; ``reason`` says why it is missing, ``percent`` is the length of its bar."""
+
+    text: str
+    reason: str = ""
+    percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One disc of a table."""
+
+    name: DiscName
+    flags: tuple[FlagMeaning, ...]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Measures across, discs down, the highest disc first; ``gaps`` say in words what is missing and why."""
+
+    measures: tuple[Measure, ...]
+    rows: tuple[Row, ...]
+    gaps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FlagEntry:
+    """A flag in words with the levels that carry it (none: the whole study)."""
+
+    meaning: FlagMeaning
+    levels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileLink:
+    """A file of the folder: relative address, name and what it holds."""
+
+    href: str
+    name: str
+    meaning: str
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` into a finished result folder and return its path.
+
+    The page appears whole or not at all; the same folder gives the same bytes.
+
+    Raises
+    ------
+    InputError
+        If the folder is not a whole result folder.
+    OutputError
+        If the page cannot be written there.
+    """
+    from discometry.io.atomic import new_file
+    from discometry.io.results import read_study
+
+    folder = Path(folder)
+    page = render_report(read_study(folder))
+    target = folder / REPORT_NAME
+    with new_file(target) as partial:
+        partial.write_text(page, encoding="utf-8", newline="\n")
+    return target
+
+
+def render_report(study: StudyFiles) -> str:
+    """Make the page of one study as a string of HTML."""
+    manifest = {item.name: getattr(study.manifest, item.name) for item in fields(study.manifest)}
+    regions = find_regions(study.labels)
+    downwards = regions[::-1]
+    meshes = {int(label): thin_mesh(mesh, cell_mm=MESH_CELL_MM) for label, mesh in study.meshes.items()}
+    measures = [measure_of_column(str(name)) for name in study.discs.columns if _is_measure(str(name))]
+    by_column = {measure.column: measure for measure in measures}
+    main = [by_column[name] for name in MAIN_COLUMNS if name in by_column]
+    further = [measure for measure in measures if measure not in main]
+    records = _records(study.discs)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            study=manifest["study"],
+            bundle=manifest["bundle"] or "",
+            levels=[region.level for region in downwards],
+            flags=_flag_entries(records, study.manifest.flags),
+            has_image=study.image is not None,
+            sections=(
+                draw_sagittal(study.labels, study.image, regions),
+                draw_coronal(study.labels, study.image, regions),
+            ),
+            axials=_captioned(downwards, draw_axials(study.image, downwards)),
+            still=draw_meshes(meshes) if meshes else None,
+            scene=build_scene(meshes) if meshes else None,
+            main=_table(records, main),
+            further=_table(records, further),
+            manifest=tuple(_flatten(manifest)),
+            files=_files(study.folder),
+        )
+    )
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("discometry.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _captioned(regions: Sequence[DiscRegion], pictures: Sequence[Picture]) -> list[tuple[DiscName, Picture]]:
+    return [(_name(region.label), picture) for region, picture in zip(regions, pictures, strict=True)]
+
+
+def _name(label: int) -> DiscName:
+    colour = colour_of_label(label)
+    return DiscName(level_of_label(label), colour, text_on(colour))
+
+
+def _is_measure(column: str) -> bool:
+    return column not in _NOT_MEASURES and not column.endswith("_se")
+
+
+def _records(discs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of ``discs.csv`` as mappings, the highest disc first."""
+    rows = [{str(key): value for key, value in row.items()} for row in discs.to_dict("records")]
+    return sorted(rows, key=lambda row: -int(row["label"]))
+
+
+def _words(flags: object) -> tuple[str, ...]:
+    """Split a cell of flags, or take a sequence of them; nothing and NaN mean none."""
+    if isinstance(flags, str):
+        return tuple(word for word in re.split(r"[;,|\s]+", flags) if word)
+    if isinstance(flags, list | tuple):
+        return tuple(str(flag) for flag in flags)
+    return ()
+
+
+def _flag_entries(records: Sequence[Mapping[str, Any]], of_study: Sequence[str]) -> list[FlagEntry]:
+    """Collect every flag once with the levels that carry it, quality flags first, then those of the study."""
+    levels: dict[str, list[str]] = {flag: [] for flag in of_study}
+    for record in records:
+        for flag in _words(record.get("flags")):
+            levels.setdefault(flag, []).append(str(record["level"]))
+    entries = [FlagEntry(meaning_of_flag(flag), tuple(carriers)) for flag, carriers in levels.items()]
+    return sorted(entries, key=lambda entry: (not entry.meaning.quality, bool(entry.levels)))
+
+
+def _table(records: Sequence[Mapping[str, Any]], measures: Sequence[Measure]) -> Table:
+    rows = []
+    gaps: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        flags = _words(record.get("flags"))
+        cells = tuple(_cell(record, measure, flags) for measure in measures)
+        for measure, cell in zip(measures, cells, strict=True):
+            if cell.reason:
+                gaps.setdefault((measure.title, cell.reason), []).append(str(record["level"]))
+        rows.append(Row(_name(int(record["label"])), tuple(meaning_of_flag(flag) for flag in flags), cells))
+    told = tuple(f"{title} of {', '.join(levels)}: {reason}." for (title, reason), levels in gaps.items())
+    return Table(tuple(measures), tuple(rows), told)
+
+
+def _cell(record: Mapping[str, Any], measure: Measure, flags: Sequence[str]) -> Cell:
+    value = _number(record.get(measure.column))
+    if not math.isfinite(value):
+        return Cell(MISSING, reason=reason_missing(measure.column, flags))
+    text = measure.show(value, _number(record.get(f"{measure.column}_se")))
+    return Cell(text, percent=round(100 * value, 1) if measure.unit == "%" else None)
+
+
+def _number(value: object) -> float:
+    """Take a cell as a number; what is none counts as missing."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """List a nested mapping as dotted names with their values in words."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{name}.")
+        elif value is None or value in ((), [], ""):
+            yield name, "none"
+        elif isinstance(value, bool):
+            yield name, "yes" if value else "no"
+        elif isinstance(value, list | tuple):
+            yield name, ", ".join(str(item) for item in value)
+        else:
+            yield name, str(value)
+
+
+def _files(folder: Path) -> list[FileLink]:
+    """List the result's files that are there, by relative address."""
+    meshes = [mesh.relative_to(folder).as_posix() for mesh in sorted(folder.glob("meshes/*.ply"))]
+    files = [FileLink(name, name, told) for name, told in _FILE_MEANINGS.items() if (folder / name).exists()]
+    return files + [FileLink(quote(name), name, "") for name in meshes]

@@ -1,0 +1,177 @@
+"""What the page says: names and units of the measures, flags in words, reasons for missing values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+
+from discometry.core.records import Geometry
+
+__all__ = [
+    "MAIN_COLUMNS",
+    "MISSING",
+    "FlagMeaning",
+    "Measure",
+    "format_number",
+    "measure_of_column",
+    "meaning_of_flag",
+    "reason_missing",
+]
+
+MISSING = "–"
+
+MAIN_COLUMNS = (
+    "height_mean_mm",
+    "width_ap_mm",
+    "width_lateral_mm",
+    "wedge_deg",
+    "angle_sagittal_deg",
+    "angle_coronal_deg",
+    "angle_transverse_deg",
+    "volume_mm3",
+    "narrowing_probability",
+)
+"""Columns of the page's first table, in order; every other measure stands in the second."""
+
+_TITLES = {
+    "height_mean_mm": "Mean height",
+    "width_ap_mm": "AP width",
+    "width_lateral_mm": "Lateral width",
+    "wedge_deg": "Wedge angle",
+    "angle_sagittal_deg": "Sagittal angle",
+    "angle_coronal_deg": "Coronal angle",
+    "angle_transverse_deg": "Transverse angle",
+    "volume_mm3": "Volume",
+    "footprint_mm2": "Footprint",
+    "narrowing_probability": "Narrowing",
+    "reconstruction_iou": "Latent fit (IoU)",
+    "paper_height_mm": "Paper: height",
+    "paper_width_ap_mm": "Paper: AP width",
+    "paper_width_lateral_mm": "Paper: lateral width",
+    "paper_angle_sagittal_deg": "Paper: sagittal angle",
+    "paper_angle_coronal_deg": "Paper: coronal angle",
+    "paper_angle_transverse_deg": "Paper: transverse angle",
+}
+
+_OTHER_MEANINGS = {
+    "narrowing_probability": "Estimated probability that a reader would grade the disc as narrowed.",
+    "reconstruction_iou": "Overlap of the disc with the shape decoded from its latents; 1 is perfect.",
+}
+
+# Longest ending first, because "_mm" ends no other.
+_UNITS = (
+    ("_mm3", "mm³", 0),
+    ("_mm2", "mm²", 0),
+    ("_mm", "mm", 1),
+    ("_deg", "°", 1),
+    ("_probability", "%", 0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A column of numbers: its name in the file, title, unit, decimals shown and meaning."""
+
+    column: str
+    title: str
+    unit: str
+    decimals: int
+    meaning: str
+
+    def show(self, value: float, error: float = math.nan) -> str:
+        """Write a value, with its standard error where that is known, without the unit."""
+        scale = 100.0 if self.unit == "%" else 1.0
+        text = format_number(value * scale, decimals=self.decimals)
+        if math.isfinite(value) and math.isfinite(error):
+            text += f" ± {format_number(error * scale, decimals=self.decimals)}"
+        return text
+
+
+def format_number(value: float, *, decimals: int) -> str:
+    """Write a number for people: a true minus sign, no negative zero, an en dash for a missing value.
+
+    Examples
+    --------
+    >>> format_number(-3.14159, decimals=1), format_number(-0.01, decimals=1), format_number(12345, decimals=0)
+    ('−3.1', '0.0', '12\u202f345')
+    """
+    if not math.isfinite(value):
+        return MISSING
+    rounded = round(value, decimals) + 0.0
+    if abs(rounded) >= 10_000:
+        text = f"{rounded:,.{decimals}f}".replace(",", "\u202f")
+    else:
+        text = f"{rounded:.{decimals}f}"
+    return text.replace("-", "−")
+
+
+def measure_of_column(column: str) -> Measure:
+    """Describe a column of ``discs.csv``, known or not, by its name and the unit that ends it."""
+    meanings = {item.name: str(item.metadata["doc"]) for item in fields(Geometry)} | _OTHER_MEANINGS
+    title, meaning = _TITLES.get(column, ""), meanings.get(column, "")
+    for ending, unit, decimals in _UNITS:
+        if column.endswith(ending):
+            words = column.removesuffix(ending) if unit != "%" else column
+            return Measure(column, title or _sentence(words), unit, decimals, meaning)
+    if column.startswith("latent_"):
+        number = column.removeprefix("latent_")
+        return Measure(
+            column, f"Latent {number}", "", 2, "A coordinate of the disc's learned shape; no unit."
+        )
+    return Measure(column, title or _sentence(column), "", 3, meaning)
+
+
+def _sentence(name: str) -> str:
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class FlagMeaning:
+    """A flag in words. ``quality`` flags lower the trust in numbers; the others are notes."""
+
+    title: str
+    meaning: str
+    quality: bool = True
+
+
+_FLAGS = {
+    "level_assumed": FlagMeaning(
+        "Level assumed",
+        "The levels were counted from the lowest disc found, which is taken to be L5/S1. "
+        "Check the lowest disc on the pictures.",
+        quality=False,
+    ),
+    "truncated": FlagMeaning(
+        "Cut off",
+        "The disc reaches the edge of the image, so a part of it is not seen. Its widths and volume are too small.",
+    ),
+}
+
+
+def meaning_of_flag(flag: str) -> FlagMeaning:
+    """Explain a flag; one that is not known keeps its name and counts as a quality flag.
+
+    A flag may carry a detail after a colon, which is shown with it.
+    """
+    name, _, detail = flag.partition(":")
+    known = _FLAGS.get(name.strip())
+    if known is None:
+        return FlagMeaning(
+            _sentence(flag), "The analysis raised this flag; look at the disc before using its numbers."
+        )
+    if detail:
+        return FlagMeaning(known.title, f"{known.meaning} ({detail.strip()})", known.quality)
+    return known
+
+
+def reason_missing(column: str, flags: Collection[str]) -> str:
+    """Say why a disc has no value in a column, as the end of a sentence."""
+    if column == "narrowing_probability":
+        return "the classifier gave no probability for this disc"
+    if column.startswith("latent_") or column == "reconstruction_iou":
+        return "the disc was not encoded"
+    if "truncated" in flags:
+        return "the image ends before the disc does"
+    return "the mask does not determine it"

@@ -1,0 +1,91 @@
+"""Orient, resample and normalise an image for the segmenter; remember the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from discometry.core.errors import InputError
+from discometry.core.records import Prepared
+from discometry.core.volume import Grid, Volume
+
+__all__ = ["PrepareConfig", "normalise", "prepare", "working_grid"]
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareConfig:
+    """Options of :func:`prepare`."""
+
+    spacing_mm: tuple[float, float, float] = (1.4, 1.2, 1.5)
+    """Working voxel size along L, P, S."""
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    """Intensities beyond these percentiles of the image are clipped."""
+
+
+def prepare(image: Volume, config: PrepareConfig | None = None) -> Prepared:
+    """Bring an image to axes L, P, S, the working spacing, and zero mean with unit spread.
+
+    Axes are permuted and flipped, never rotated: an oblique scan keeps its own directions. Sides that are
+    coarser than the working spacing are interpolated linearly, finer ones are averaged first.
+
+    Raises
+    ------
+    InputError
+        If the image holds NaN or infinite values, or only one value.
+    """
+    config = config or PrepareConfig()
+    source = image.oriented()
+    array = source.array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(
+            "an image with NaN or infinite intensities",
+            expected="finite intensities",
+            action="replace them, for instance by the background's value",
+        )
+    array = normalise(array, percentiles=config.percentiles)
+    grid = working_grid(source.grid, config.spacing_mm)
+    return Prepared(image=Volume(grid, _resample(array, source.grid, grid)), source=image.grid)
+
+
+def normalise(array: NDArray[np.float32], *, percentiles: tuple[float, float]) -> NDArray[np.float32]:
+    """Clip at two percentiles, then shift and scale to mean 0 and standard deviation 1.
+
+    Raises
+    ------
+    InputError
+        If the array holds only one value.
+    """
+    low, high = np.percentile(array, percentiles)
+    if not high > low:
+        raise InputError(
+            "an image of constant intensity",
+            expected="an MRI with contrast",
+            action="check that the file holds the image and not an empty export",
+        )
+    clipped = np.clip(array, low, high)
+    scaled: NDArray[np.float32] = ((clipped - clipped.mean()) / clipped.std()).astype(np.float32)
+    return scaled
+
+
+def working_grid(source: Grid, spacing_mm: tuple[float, float, float]) -> Grid:
+    """Lay a grid of the given spacing along the axes of ``source``, sharing its centre and covering it."""
+    extent = np.array(source.shape) * np.array(source.spacing_mm)
+    shape = np.maximum(1, np.ceil(extent / spacing_mm - 1e-6)).astype(int)
+    centre = source.to_world((np.array(source.shape) - 1) / 2)
+    origin = centre - source.direction @ ((shape - 1) / 2 * np.array(spacing_mm))
+    return Grid.from_spacing(shape, spacing_mm, origin_mm=origin, direction=source.direction)
+
+
+def _resample(array: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
+    """Sample ``array`` linearly on a target grid with the same axes, after averaging finer sides."""
+    ratio = np.array(target.spacing_mm) / np.array(source.spacing_mm)
+    sigma = np.where(ratio > 1, 0.4 * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0)
+    smooth = ndimage.gaussian_filter(array, sigma, mode="nearest") if sigma.any() else array
+    offset = source.to_index(np.array(target.origin_mm))
+    sampled: NDArray[np.float32] = ndimage.affine_transform(
+        smooth, ratio, offset=offset, output_shape=target.shape, order=1, mode="nearest"
+    )
+    return sampled

@@ -1,0 +1,106 @@
+"""One study from file to result folder: read, analyse, write, report."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from discometry.core.records import StudyResult
+from discometry.io.bundle import read_bundle
+from discometry.io.images import check_image, check_same_grid, read_image, read_mask, study_name
+from discometry.io.results import Manifest, check_output, content_hash, write_study
+from discometry.pipeline import Models, analyse_image, analyse_mask
+
+if TYPE_CHECKING:
+    from discometry.core.volume import Volume
+
+__all__ = ["analyse"]
+
+_REPORTED_VERSIONS = ("discometry", "torch", "monai", "SimpleITK", "numpy", "scipy", "xgboost-cpu")
+
+
+def analyse(
+    source: str | Path,
+    *,
+    out: str | Path | None = None,
+    mask: bool = False,
+    image: str | Path | None = None,
+    bundle: str | Path | None = None,
+    convention: str | None = None,
+    series: str | None = None,
+    device: str = "cpu",
+) -> StudyResult:
+    """Analyse one study, and write its result folder and report if asked.
+
+    Parameters
+    ----------
+    source
+        MRI as MHA, NIfTI or NRRD file or DICOM folder; with ``mask``, a segmentation.
+    out
+        Folder in which ``<study>/`` is made; None writes nothing.
+    mask
+        Whether ``source`` is a segmentation in a known label convention.
+    image
+        The MRI on the grid of a mask, for the report's pictures.
+    bundle
+        Folder of models; None takes the shipped ones.
+    convention
+        Label convention of a mask; None recognises it from the labels.
+    series
+        Which series of a DICOM folder, by UID or description.
+    device
+        Where the networks run, as torch names it.
+
+    Returns
+    -------
+    StudyResult
+        The discs from the lowest up.
+
+    Raises
+    ------
+    DiscometryError
+        If the input, the bundle or the output folder cannot be used; nothing is left half-written.
+    """
+    source = Path(source)
+    study = study_name(source)
+    if out is not None:
+        check_output(Path(out), study)
+    models = Models(read_bundle(None if bundle is None else Path(bundle)), device=device)
+    if mask:
+        picture = None if image is None else read_image(Path(image))
+        labels = read_mask(source)
+        if picture is not None:
+            check_same_grid(picture, labels)
+        analysis = analyse_mask(study, labels, models, image=picture, convention=convention)
+    else:
+        scan = read_image(source, series=series)
+        check_image(scan)
+        analysis = analyse_image(study, scan, models)
+    if out is not None:
+        manifest = Manifest(
+            study=study,
+            input=source.name,
+            input_sha256=content_hash(source),
+            bundle=models.bundle.name,
+            bundle_sha256=models.bundle.sha256,
+            versions=_versions(),
+            options={"mask": mask, "convention": convention, "series": series},
+            device=device,
+            timings_s=analysis.timings_s,
+            flags=analysis.result.flags,
+        )
+        _write(analysis.result, Path(out), manifest)
+    return analysis.result
+
+
+def _write(result: StudyResult, out: Path, manifest: Manifest) -> Path:
+    from discometry.report.page import write_report
+
+    return write_study(result, out, manifest, finish=write_report)
+
+
+def _versions() -> dict[str, str]:
+    found: dict[str, Any] = {"python": platform.python_version()}
+    return found | {name: version(name) for name in _REPORTED_VERSIONS}
