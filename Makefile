@@ -4,7 +4,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs lock venv clean
+.PHONY: help demo test check format docs readme lock venv clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,7 @@ check: venv ## Check style, types and the direction of imports
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python .ci/module_map.py --check
 
 format: venv ## Put the code in its standard form
 	@$(BIN)/ruff check --fix
@@ -28,6 +29,9 @@ format: venv ## Put the code in its standard form
 docs: venv ## Build the documentation into site/ and fail on any broken link
 	@$(BIN)/mkdocs build --strict --quiet
 	@echo "Open site/index.html"
+
+readme: venv ## Renew the README's module map
+	@$(BIN)/python .ci/module_map.py
 
 lock: ## Renew requirements.lock from pyproject.toml
 	@sh .ci/lock

@@ -134,7 +134,7 @@ class TrainSegmenter(_NetworkTraining):
     """Architecture."""
     steps_per_epoch: int = 100
     """Batches that make one epoch."""
-    batch: int = 1
+    batch: int = 2
     """Patches in a batch."""
     phantoms: int = 60
     """Number of phantoms to draw patches from."""

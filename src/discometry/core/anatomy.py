@@ -124,8 +124,8 @@ def _spider() -> Convention:
 
 
 def _spineps() -> Convention:
-    # SPINEPS numbers vertebrae C1 = 1 .. C7 = 7, T1 = 8 .. T12 = 19, L1 = 20 .. L5 = 24, L6 = 25;
-    # T13 = 28; the disc below vertebra X is 100 + X. L6 and T13 have no level of ours: their discs stay unnamed.
+    # SPINEPS numbers vertebrae C1 = 1 .. C7 = 7, T1 = 8 .. T12 = 19, L1 = 20 .. L5 = 24, L6 = 25, T13 = 28;
+    # the disc below vertebra X is 100 + X. L6 and T13 have no level of ours: their discs stay unnamed.
     below = {"C": 0, "T": 7, "L": 19}
     discs = {100 + below[level[0]] + int(level[1:].split("/")[0]): level for level in LEVELS}
     return Convention(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ _TILT_TOLERANCE = 1e-3
 """Largest difference between direction cosines that counts as one direction."""
 
 _DESCRIPTION, _NUMBER, _SERIES = "0008|103e", "0020|0011", "0020|000e"
-_POSITION, _ORIENTATION = "0020|0032", "0020|0037"
+_POSITION, _ORIENTATION, _SPACING = "0020|0032", "0020|0037", "0028|0030"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,9 @@ def read_series(folder: Path, wanted: str | None = None) -> Volume:
     GridError
         If the voxel size makes no sense.
     """
-    series = _chosen(list_series(folder), wanted, folder)
+    listed = list_series(folder)
+    series = _chosen(listed, wanted, folder)
+    _check_whole(folder, series, {file for one in listed for file in one.files})
     slices = sorted((_slice(file) for file in series.files), key=lambda one: one.file)
     stack, grid = _stacked(series, slices)
     reader = sitk.ImageSeriesReader()
@@ -152,6 +155,21 @@ def _chosen(series: tuple[Series, ...], wanted: str | None, folder: Path) -> Ser
     )
 
 
+def _check_whole(folder: Path, series: Series, readable: set[Path]) -> None:
+    """Refuse a series that lacks files because they are damaged: GDCM passes over such files in silence."""
+    uid = re.escape(series.uid.encode())
+    member = re.compile(rb"\x20\x00\x0e\x00(UI..|....)" + uid + rb"[^0-9.]", re.DOTALL)  # SeriesInstanceUID
+    for here, _, names in sorted(os.walk(folder)):
+        for file in (Path(here, name) for name in sorted(names)):
+            if file not in readable and is_dicom(file) and member.search(_start_of(file)):
+                raise _unreadable(f"'{file}' in series {series}")
+
+
+def _start_of(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(1 << 20)
+
+
 def _opened(file: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
@@ -168,26 +186,38 @@ def _tag(reader: sitk.ImageFileReader, tag: str) -> str:
 def _slice(file: Path) -> _Slice:
     try:
         reader = _opened(file)
-        size, spacing = reader.GetSize(), reader.GetSpacing()
-        position = np.array([float(x) for x in _tag(reader, _POSITION).split("\\")])
-        axes = np.array([float(x) for x in _tag(reader, _ORIENTATION).split("\\")])
     except RuntimeError as error:
         raise _unreadable(f"'{file}'") from error
-    except ValueError:
-        position = axes = np.empty(0)
+    size = reader.GetSize()
     if len(size) > 2 and size[2] > 1:
         raise InputError(
             f"'{file}' holds {size[2]} frames (enhanced DICOM)",
             expected="one slice a file",
             action="convert it to NIfTI, for example with dcm2niix, and give that file",
         )
+    position, axes, spacing = (_numbers(reader, tag) for tag in (_POSITION, _ORIENTATION, _SPACING))
     if position.size != 3 or axes.size != 6:
         raise InputError(
             f"'{file}' does not say where its slice lies",
             expected="Image Position (Patient) and Image Orientation (Patient)",
             action="export the series again, or choose another one with --series",
         )
-    return _Slice(file, tuple(size[:2]), (spacing[0], spacing[1]), position, axes.reshape(2, 3))
+    if spacing.size != 2 or not (np.isfinite(spacing).all() and spacing.min() > 0):  # GDCM would make it one
+        raise GridError(
+            f"'{file}' has the pixel spacing '{_tag(reader, _SPACING)}'",
+            expected="two sizes in mm, each above zero",
+            action="export the series again",
+        )
+    between_rows, between_columns = spacing.tolist()
+    return _Slice(file, tuple(size[:2]), (between_columns, between_rows), position, axes.reshape(2, 3))
+
+
+def _numbers(reader: sitk.ImageFileReader, tag: str) -> NDArray[np.float64]:
+    """Values of a decimal element; none where it is missing or no number."""
+    try:
+        return np.array([float(x) for x in _tag(reader, tag).split("\\")])
+    except ValueError:
+        return np.empty(0)
 
 
 def _stacked(series: Series, slices: list[_Slice]) -> tuple[list[_Slice], Grid]:
@@ -210,12 +240,6 @@ def _stacked(series: Series, slices: list[_Slice]) -> tuple[list[_Slice], Grid]:
     offset = stack[-1].position - stack[0].position - (heights[-1] - heights[0]) * normal
     if np.linalg.norm(offset) > max(first.spacing_mm):
         raise _not_a_stack(series, "has slices that are shifted sideways", "resample it to a straight grid")
-    if min(first.spacing_mm) <= 0:
-        raise GridError(
-            f"series {series} has the pixel size {first.spacing_mm[0]:g} x {first.spacing_mm[1]:g}",
-            expected="sizes in mm above zero",
-            action="export the series again",
-        )
     direction = np.column_stack([first.axes[0], first.axes[1], normal])
     shape = (first.size[0], first.size[1], len(stack))
     spacing = (*first.spacing_mm, step)

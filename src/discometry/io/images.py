@@ -12,7 +12,7 @@ from discometry.core.volume import Grid, Volume
 from discometry.io.atomic import new_file
 from discometry.io.dicom import is_dicom, read_series
 from discometry.io.headers import SUFFIXES, has_suffix, inspect
-from discometry.io.itk import quiet
+from discometry.io.itk import by_itself, quiet
 
 __all__ = [
     "check_image",
@@ -235,8 +235,8 @@ def _read_file(path: Path) -> Volume:
         raise _unknown_format(path)
     inspect(path)
     try:
-        with quiet():
-            image = _one_volume(path)
+        with quiet(), by_itself(path) as alone:
+            image = _one_volume(alone)
     except RuntimeError as error:
         what = "has axes that are not perpendicular" if "orthonormal" in str(error) else "cannot be read"
         raise InputError(

@@ -1,13 +1,16 @@
-"""SimpleITK without its own words on the user's terminal."""
+"""SimpleITK without its own words on the user's terminal, and without a trap in its NIfTI reader."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import SimpleITK as sitk
 
-__all__ = ["quiet"]
+__all__ = ["by_itself", "quiet"]
 
 
 @contextmanager
@@ -19,3 +22,17 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+@contextmanager
+def by_itself(path: Path) -> Iterator[Path]:
+    """Give a path of the same file at which ITK reads that file.
+
+    Where ``scan.nii`` lies beside ``scan.nii.gz``, ITK takes the voxels of the former for both
+    (ITK issue 2243); the file is then read from a temporary folder of its own.
+    """
+    if not path.name.lower().endswith(".nii.gz") or not path.with_name(path.name[: -len(".gz")]).exists():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(shutil.copyfile(path, Path(folder) / "image.nii.gz"))

@@ -299,9 +299,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         numbers = [name for name in table.columns if name not in _WORDS]
-        return table.assign(
-            **{name: pd.to_numeric(table[name].replace("", "nan")) for name in numbers}
-        ).astype({"label": int})
+        return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers}).astype({"label": int})
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"'{path}' cannot be read",

@@ -49,8 +49,10 @@ class SegmenterConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SegmenterConfig:
         """Rebuild a config from its JSON form."""
-        lists = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**lists)
+        known: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**known)
 
 
 def build_segmenter(config: SegmenterConfig) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from discometry.core.anatomy import level_of_label
+from discometry.core.anatomy import LEVELS, level_of_label
 from discometry.report.figures import (
     Picture,
     colour_of_label,
@@ -163,6 +162,7 @@ def render_report(study: StudyFiles) -> str:
             further=_table(records, further),
             manifest=tuple(_flatten(manifest)),
             files=_files(study.folder),
+            mesh_files=_mesh_files(study.folder),
         )
     )
 
@@ -201,12 +201,8 @@ def _records(discs: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _words(flags: object) -> tuple[str, ...]:
-    """Split a cell of flags, or take a sequence of them; nothing and NaN mean none."""
-    if isinstance(flags, str):
-        return tuple(word for word in re.split(r"[;,|\s]+", flags) if word)
-    if isinstance(flags, list | tuple):
-        return tuple(str(flag) for flag in flags)
-    return ()
+    """Split a cell of flags; an empty one means none."""
+    return tuple(flags.split()) if isinstance(flags, str) else ()
 
 
 def _flag_entries(records: Sequence[Mapping[str, Any]], of_study: Sequence[str]) -> list[FlagEntry]:
@@ -266,7 +262,13 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def _files(folder: Path) -> list[FileLink]:
-    """List the result's files that are there, by relative address."""
-    meshes = [mesh.relative_to(folder).as_posix() for mesh in sorted(folder.glob("meshes/*.ply"))]
-    files = [FileLink(name, name, told) for name, told in _FILE_MEANINGS.items() if (folder / name).exists()]
-    return files + [FileLink(quote(name), name, "") for name in meshes]
+    """List the tables and volumes of the result that are there."""
+    return [FileLink(name, name, told) for name, told in _FILE_MEANINGS.items() if (folder / name).exists()]
+
+
+def _mesh_files(folder: Path) -> list[FileLink]:
+    """List the meshes, the lowest disc last as everywhere on the page."""
+    names = {level.replace("/", "_"): level for level in LEVELS}
+    meshes = [(names[mesh.stem], mesh.name) for mesh in folder.glob("meshes/*.ply") if mesh.stem in names]
+    meshes.sort(key=lambda item: -LEVELS.index(item[0]))
+    return [FileLink(quote(f"meshes/{name}"), level, "") for level, name in meshes]

@@ -66,7 +66,6 @@ def find_regions(labels: Volume) -> tuple[DiscRegion, ...]:
     """Cut every disc out of a label map (201 = L5/S1 upwards), from the lowest up."""
     from scipy import ndimage
 
-    # Cropped to the discs first: a scan is mostly background.
     boxes = ndimage.find_objects(np.ascontiguousarray(labels.array))
     regions = []
     for value, box in enumerate(boxes, start=1):
@@ -177,7 +176,7 @@ def half_size_of(regions: Sequence[DiscRegion], *, margin_mm: float) -> tuple[fl
 
 
 def sample(volume: Volume, sheet: Sheet, *, outside: float) -> NDArray[np.float32]:
-    """Interpolate a volume linearly at a sheet's points; ``outside`` stands where the volume does not reach."""
+    """Interpolate a volume linearly at a sheet's points; beyond the volume's voxels stands ``outside``."""
     from scipy import ndimage
 
     index = volume.grid.to_index(sheet.points_lps.reshape(-1, 3)).T

@@ -97,7 +97,7 @@ def draw_meshes(meshes: Mapping[int, Mesh]) -> Picture:
     axes.set_xlim(lower[0], upper[0])
     axes.set_ylim(lower[1], upper[1])
     axes.add_collection(
-        PolyCollection(shape, facecolors=shade, edgecolors=shade, linewidths=0.3, antialiased=True)
+        PolyCollection(list(shape), facecolors=shade, edgecolors=shade, linewidths=0.3, antialiased=True)
     )
     for label, x, y in names:
         axes.text(

@@ -14,8 +14,8 @@ __all__ = [
     "FlagMeaning",
     "Measure",
     "format_number",
-    "measure_of_column",
     "meaning_of_flag",
+    "measure_of_column",
     "reason_missing",
 ]
 
@@ -93,8 +93,8 @@ def format_number(value: float, *, decimals: int) -> str:
 
     Examples
     --------
-    >>> format_number(-3.14159, decimals=1), format_number(-0.01, decimals=1), format_number(12345, decimals=0)
-    ('−3.1', '0.0', '12\u202f345')
+    >>> format_number(-3.14159, decimals=1), format_number(-0.01, decimals=1)
+    ('−3.1', '0.0')
     """
     if not math.isfinite(value):
         return MISSING
@@ -145,7 +145,8 @@ _FLAGS = {
     ),
     "truncated": FlagMeaning(
         "Cut off",
-        "The disc reaches the edge of the image, so a part of it is not seen. Its widths and volume are too small.",
+        "The disc reaches the edge of the image, so a part of it is not seen. "
+        "Its widths and volume are too small.",
     ),
 }
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from discometry.core.anatomy import Tissue, detect_convention
+from discometry.core.anatomy import DISC_LABEL_BASE, Tissue, detect_convention
 from discometry.core.errors import InputError
-from discometry.core.phantom import phantom_grid, sample_phantom
-from discometry.core.phantom_mri import CONTRASTS, render_structures
-from discometry.core.phantom_structures import TISSUE_OF_STRUCTURE, Structure
+from discometry.core.phantom import Structure, phantom_grid, render_structures, sample_phantom
+from discometry.core.phantom_anatomy import TISSUE_OF
+from discometry.core.phantom_mri import CONTRASTS
 from discometry.core.volume import Volume
 from discometry.io.images import read_image, read_mask
 from discometry.stages.prepare import PrepareConfig, prepare
@@ -111,18 +112,19 @@ def _tissue_on(mask: Volume, image: Volume) -> LabelArray:
 
 def phantom_scans(count: int, *, seed: int, spacing_mm: tuple[float, float, float]) -> list[Scan]:
     """Draw phantoms of five to seven discs, some of them narrowed, on the working grid."""
+    tissue_of = np.array([TISSUE_OF[structure] for structure in Structure], dtype=np.uint8)
     scans = []
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         discs = int(rng.integers(5, 8))
-        narrowed = tuple(int(place) for place in np.flatnonzero(rng.random(discs) < 0.3))
+        narrowed = [DISC_LABEL_BASE + 1 + int(place) for place in np.flatnonzero(rng.random(discs) < 0.3)]
         phantom = sample_phantom(int(rng.integers(2**31)), n_discs=discs, narrowed=narrowed)
-        structures = render_structures(phantom, phantom_grid(phantom, spacing_mm=spacing_mm)).array
-        table = np.zeros(len(Structure), dtype=np.uint8)
-        for structure, tissue in TISSUE_OF_STRUCTURE.items():
-            table[structure] = tissue
+        grid = phantom_grid(
+            phantom, spacing_mm=spacing_mm, slice_axis="lps", lateral_mm=float(rng.uniform(70, 130))
+        )
+        structures = render_structures(phantom, grid).array
         name = f"phantom{number:03d}"
-        scans.append(Scan(name, name, table[structures], structures=structures))
+        scans.append(Scan(name, name, tissue_of[structures], structures=structures))
     return scans
 
 
@@ -145,11 +147,10 @@ def draw_patch(scan: Scan, rng: np.random.Generator, config: PatchConfig) -> tup
     """
     matrix, offset, shape = _placement(scan, rng, config)
 
-    def sample(array: NDArray[np.generic], order: int, outside: float) -> NDArray[np.generic]:
-        sampled: NDArray[np.generic] = ndimage.affine_transform(
+    def sample(array: NDArray[Any], order: Literal[0, 1], outside: float) -> NDArray[Any]:
+        return ndimage.affine_transform(
             array, matrix, offset=offset, output_shape=shape, order=order, mode="constant", cval=outside
         )
-        return sampled
 
     target = sample(scan.tissue, 0, IGNORED).astype(np.uint8)
     inside = target != IGNORED
@@ -206,7 +207,8 @@ def _smooth_noise(shape: tuple[int, ...], rng: np.random.Generator, scale: float
     coarse = tuple(max(2, round(side / scale)) for side in shape)
     noise = rng.standard_normal(coarse).astype(np.float32)
     field: FloatArray = ndimage.zoom(noise, np.array(shape) / coarse, order=1)
-    return field / (field.std() + 1e-6)
+    field /= field.std() + 1e-6
+    return field
 
 
 def _colour(structures: LabelArray, rng: np.random.Generator) -> FloatArray:

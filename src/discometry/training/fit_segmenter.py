@@ -40,14 +40,14 @@ class SegmenterTraining:
     """What to train."""
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
-            epochs=60, learning_rate=5e-4, weight_decay=1e-4, gradient_clip=1.0
+            epochs=40, patience=40, learning_rate=1e-3, weight_decay=1e-4, gradient_clip=1.0
         )
     )
     """How long, how fast and on what."""
     steps_per_epoch: int = 100
     """Batches that make one epoch."""
-    batch: int = 1
-    """Patches in a batch."""
+    batch: int = 2
+    """Patches in a batch; on a CPU one alone is slower than two together (see docs/decisions.md)."""
     phantoms: int = 60
     """Number of phantoms to draw patches from."""
     phantom_share: float = 0.5
@@ -83,6 +83,7 @@ def fit_segmenter(data: Path | None, bundle: Path, run: Path, config: SegmenterT
     held = [*valid, *_coloured(held_phantoms, config.loop.seed, patches)]
     torch.manual_seed(config.loop.seed)
     network = build_segmenter(config.network)
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     result = fit(
         network,
         training_step=_step,
@@ -129,10 +130,11 @@ def _batch(scans: list[Scan], rng: np.random.Generator, config: PatchConfig, siz
     images = np.zeros((size, 1, *shape), dtype=np.float32)
     targets = np.full((size, *shape), IGNORED, dtype=np.int64)
     for number, (image, target) in enumerate(drawn):
-        window = tuple(slice(0, side) for side in target.shape)
-        images[(number, 0, *window)] = image[0]
-        targets[(number, *window)] = target
-    return torch.from_numpy(images), torch.from_numpy(targets)
+        i, j, k = target.shape
+        images[number, 0, :i, :j, :k] = image[0]
+        targets[number, :i, :j, :k] = target
+    batch = torch.from_numpy(images).contiguous(memory_format=torch.channels_last_3d)
+    return batch, torch.from_numpy(targets)
 
 
 def _coloured(phantoms: list[Scan], seed: int, config: PatchConfig) -> list[Scan]:

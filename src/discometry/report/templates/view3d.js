@@ -125,9 +125,9 @@
     pen.putImageData(picture, 0, 0);
     placeNames(rows, pxPerMm, middle);
     for (const { toward, letter } of compass) {
-      const [x, y] = [28 + 18 * dot(rows[0], toward), height - 28 - 18 * dot(rows[1], toward)];
+      const [x, y] = [34 + 24 * dot(rows[0], toward), height - 34 - 24 * dot(rows[1], toward)];
       letter.style.transform = `translate(${x}px, ${y}px) translate(-50%, -50%)`;
-      letter.style.opacity = String(Math.max(0, 0.65 + 0.6 * dot(rows[2], toward)));
+      letter.style.opacity = String(Math.max(0, 0.75 + 1.5 * dot(rows[2], toward)));
     }
   }
   // Each name stands right of its disc; names that would meet move down.

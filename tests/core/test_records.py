@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from discometry.core.anatomy import Tissue
+from discometry.core.errors import GridError, LabelError
+from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Disc, Geometry, Prepared, Segmentation
+from discometry.core.volume import Grid, Volume
+
+SMALL = Volume(Grid.from_spacing((3, 3, 3), (1, 1, 1)), np.ones((3, 3, 3), bool))
+CUBE = Volume(Grid.from_spacing(CUBE_SHAPE, CUBE_SPACING_MM), np.zeros(CUBE_SHAPE, bool))
+
+
+def test_measures_come_in_the_promised_order_and_start_unknown() -> None:
+    assert Geometry.names()[:8] == (
+        "height_mean_mm",
+        "width_ap_mm",
+        "width_lateral_mm",
+        "angle_sagittal_deg",
+        "angle_coronal_deg",
+        "angle_transverse_deg",
+        "wedge_deg",
+        "volume_mm3",
+    )
+    assert all(math.isnan(value) for value in Geometry().values().values())
+    assert list(Geometry(volume_mm3=3.0).values()) == list(Geometry.names())
+    assert Geometry(volume_mm3=3.0).values()["volume_mm3"] == 3.0
+
+
+def test_a_disc_needs_a_known_label_and_a_cube_of_the_fixed_shape() -> None:
+    assert Disc(202, "L4/L5", SMALL, CUBE).flags == ()
+    with pytest.raises(LabelError, match="disc label 7"):
+        Disc(7, "L4/L5", SMALL, CUBE)
+    with pytest.raises(GridError, match="64"):
+        Disc(202, "L4/L5", SMALL, SMALL)
+
+
+def test_a_prepared_image_runs_along_lps() -> None:
+    assert Prepared(SMALL, SMALL.grid).image is SMALL
+    with pytest.raises(GridError, match="expected LPS"):
+        Prepared(SMALL.flipped(1), SMALL.grid)
+
+
+def test_a_segmentation_gives_the_mask_of_a_tissue() -> None:
+    tissue = SMALL.with_array(np.arange(27).reshape(3, 3, 3) % 4)
+    np.testing.assert_array_equal(Segmentation(tissue).mask(Tissue.DISC), tissue.array == 3)

@@ -1,0 +1,102 @@
+"""Numbers and words as people read them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from discometry.core.records import Geometry
+from discometry.report.wording import (
+    MAIN_COLUMNS,
+    MISSING,
+    format_number,
+    meaning_of_flag,
+    measure_of_column,
+    reason_missing,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "shown"),
+    [
+        (8.04, 1, "8.0"),
+        (-3.14, 1, "−3.1"),
+        (-0.04, 1, "0.0"),
+        (9999.4, 0, "9999"),
+        (12345.6, 0, "12\u202f346"),
+        (-12345.6, 0, "−12\u202f346"),
+        (math.nan, 1, MISSING),
+        (math.inf, 1, MISSING),
+    ],
+)
+def test_number(value, decimals, shown):
+    assert format_number(value, decimals=decimals) == shown
+
+
+@given(st.floats(-1e6, 1e6), st.integers(0, 3))
+def test_number_reads_back(value, decimals):
+    text = format_number(value, decimals=decimals).replace("−", "-").replace("\u202f", "")
+    assert float(text) == pytest.approx(value, abs=0.5 * 10**-decimals + 1e-9)
+    assert text != "-" + "0" * len(text)
+
+
+@pytest.mark.parametrize(
+    ("column", "title", "unit", "value", "shown"),
+    [
+        ("height_mean_mm", "Mean height", "mm", 8.04, "8.0"),
+        ("volume_mm3", "Volume", "mm³", 12345.6, "12\u202f346"),
+        ("footprint_mm2", "Footprint", "mm²", 1234.5, "1234"),
+        ("wedge_deg", "Wedge angle", "°", -7.25, "−7.2"),
+        ("narrowing_probability", "Narrowing", "%", 0.256, "26"),
+        ("latent_3", "Latent 3", "", 0.1234, "0.12"),
+        ("reconstruction_iou", "Latent fit (IoU)", "", 0.91234, "0.912"),
+        ("signal_ratio", "Signal ratio", "", 0.5, "0.500"),
+        ("herniation_depth_mm", "Herniation depth", "mm", 2.0, "2.0"),
+        ("bulge_probability", "Bulge probability", "%", 0.5, "50"),
+    ],
+)
+def test_measure_of_a_column(column, title, unit, value, shown):
+    measure = measure_of_column(column)
+    assert (measure.title, measure.unit, measure.show(value)) == (title, unit, shown)
+
+
+def test_every_geometry_measure_has_its_own_title_unit_and_meaning():
+    measures = [measure_of_column(name) for name in Geometry.names()]
+    assert len({measure.title for measure in measures}) == len(measures)
+    assert all(measure.unit and measure.meaning and "_" not in measure.title for measure in measures)
+    assert set(MAIN_COLUMNS) <= {*Geometry.names(), "narrowing_probability"}
+
+
+def test_standard_error_stands_beside_the_value_on_its_scale():
+    assert measure_of_column("height_mean_mm").show(8.04, 0.21) == "8.0 ± 0.2"
+    assert measure_of_column("narrowing_probability").show(0.25, 0.05) == "25 ± 5"
+    assert measure_of_column("height_mean_mm").show(math.nan, 0.21) == MISSING
+
+
+def test_known_flag_is_explained():
+    assert meaning_of_flag("truncated").quality
+    assert not meaning_of_flag("level_assumed").quality
+    assert meaning_of_flag("truncated: left").meaning.endswith("(left)")
+
+
+def test_unknown_flag_keeps_its_name_and_lowers_the_trust():
+    flag = meaning_of_flag("strange_thing")
+    assert (flag.title, flag.quality) == ("Strange thing", True)
+    assert flag.meaning
+
+
+@pytest.mark.parametrize(
+    ("column", "flags", "words"),
+    [
+        ("narrowing_probability", (), "classifier"),
+        ("latent_1", ("truncated",), "not encoded"),
+        ("reconstruction_iou", (), "not encoded"),
+        ("width_lateral_mm", ("truncated",), "image ends"),
+        ("width_lateral_mm", (), "mask"),
+    ],
+)
+def test_missing_value_has_a_reason(column, flags, words):
+    assert words in reason_missing(column, flags)
