@@ -27,7 +27,7 @@ format: venv ## Put the code in its standard form
 	@$(BIN)/ruff format
 
 docs: venv ## Build the documentation into site/ and fail on any broken link
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Open site/index.html"
 
 readme: venv ## Renew the README's module map

@@ -1,17 +1,21 @@
 """Measure what the phantoms' population is drawn from on masks in the SPIDER convention.
 
-Run ``python benchmarks/population.py FOLDER_OR_MASK...``: it prints, as Markdown, the mean and standard deviation
-of disc and body sizes and angles at every level, and of the sacral slope, lordosis and dural sac. Only the discs
-(201 and up, from L5/S1) and the canal (100) are used, in the sagittal slices through the middle of the canal, so
-that central slabs will do; lateral widths come from masks that hold the discs whole.
+Run ``python benchmarks/population.py FOLDER_OR_MASK... [--gradings radiological_gradings.csv]``: it prints, as
+Markdown, the median and robust standard deviation (1.4826 times the median absolute deviation) of disc and body
+sizes and angles at every level, and of the sacral slope, lordosis and dural sac. Only the discs (201 and up, from
+L5/S1) and the canal (100) are used, in the sagittal slices through the middle of the canal, so that central slabs
+will do; lateral widths come from masks that hold the discs whole. With gradings, height, dome and wedge are those of
+discs graded as not narrowed, and ``narrowing`` is the height of a narrowed disc over the median of the others.
 """
 
 from __future__ import annotations
 
+import argparse
+import csv
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +48,8 @@ class Profile:
     """Both domes together: height in the middle over height at the rim."""
     wedge_deg: float
     sac_ap_mm: float
+    sac_lateral_mm: float
+    """NaN where the mask cuts the sac."""
 
 
 def disc_profile(points: Array, pixel: tuple[float, float]) -> tuple[Array, float, float, float, float, float]:
@@ -97,7 +103,8 @@ def profiles(volume: Volume) -> dict[int, Profile]:
         if rows:
             columns = list(zip(*rows, strict=True))
             centre = np.median(np.array(columns[0]), axis=0)
-            found[label] = Profile(centre, *(float(np.median(column)) for column in columns[1:]))
+            values = [float(np.median(column)) for column in columns[1:]]
+            found[label] = Profile(centre, *values, _sac_lateral(canal, array.shape[0], spacing[0]))
     return found
 
 
@@ -111,6 +118,15 @@ def _sac_ap(canal: NDArray[np.intp], i: int, spacing: tuple[float, float, float]
     middles = [points[points[:, 1] == k][:, 0].mean() * spacing[1] for k in rows]
     lean = math.atan(np.polyfit(rows * spacing[2], middles, 1)[0])
     return float(np.median(widths)) * spacing[1] * math.cos(lean)
+
+
+def _sac_lateral(canal: NDArray[np.intp], slices: int, spacing_mm: float) -> float:
+    """Lateral diameter of the sac from its slices that hold a quarter of the fullest one, mm; NaN where cut."""
+    size = np.bincount(canal[:, 0], minlength=slices)
+    kept = np.flatnonzero(size > 0.25 * size.max())
+    if kept[0] == 0 or kept[-1] == slices - 1:
+        return math.nan
+    return float(len(kept)) * spacing_mm
 
 
 def lateral_widths(volume: Volume) -> Iterator[tuple[int, float, float]]:
@@ -128,9 +144,21 @@ def lateral_widths(volume: Volume) -> Iterator[tuple[int, float, float]]:
             yield label, float((np.ptp(kept) + 1) * spacing[0] / max(abs(axis[0]), 0.8)), math.nan
 
 
-def collect(masks: list[Path]) -> dict[tuple[str, str], list[float]]:
+def read_narrowed(path: Path) -> dict[tuple[str, int], bool]:
+    """Read whether a disc is graded as narrowed, by patient and disc label."""
+    with path.open(newline="") as lines:
+        return {
+            (row["Patient"].strip(), 200 + int(row["IVD label"])): row["Disc narrowing"].strip() not in ("0", "")
+            for row in csv.DictReader(lines)
+        }
+
+
+def collect(
+    masks: list[Path], narrowed: Mapping[tuple[str, int], bool]
+) -> dict[tuple[str, str], list[float]]:
     """Pool all measures of all masks by (level or "spine", measure)."""
     pool: dict[tuple[str, str], list[float]] = defaultdict(list)
+    low: list[tuple[str, float]] = []
     for path in masks:
         volume = read_mask(path).oriented()
         discs = profiles(volume)
@@ -138,8 +166,13 @@ def collect(masks: list[Path]) -> dict[tuple[str, str], list[float]]:
             pool[level_of_label(label), "lateral"].append(lateral)
         for label, disc in discs.items():
             level = level_of_label(label)
-            for name in ("height_mm", "dome_mm", "width_ap_mm", "wedge_deg", "sac_ap_mm", "angle_deg"):
+            for name in ("width_ap_mm", "sac_ap_mm", "sac_lateral_mm", "angle_deg"):
                 pool[level, name].append(getattr(disc, name))
+            if narrowed.get((path.name.split("_")[0], label), False):
+                low.append((level, disc.height_mm))
+            else:
+                for name in ("height_mm", "dome_mm", "wedge_deg"):
+                    pool[level, name].append(getattr(disc, name))
             over = discs.get(label + 1)
             if over is not None:
                 gap = float(np.linalg.norm(over.centre - disc.centre)) - 0.5 * (disc.height_mm + over.height_mm)
@@ -157,25 +190,29 @@ def collect(masks: list[Path]) -> dict[tuple[str, str], list[float]]:
         if len(middle) == 4:
             pool["spine", "mean_ap_mm"].append(float(np.mean([d.width_ap_mm for d in middle])))
             pool["spine", "mean_height_mm"].append(float(np.mean([d.height_mm for d in middle])))
+    for level, height in low:
+        pool[level, "narrowing"].append(height / float(np.median(pool[level, "height_mm"])))
+        pool["spine", "narrowing"].append(pool[level, "narrowing"][-1])
     return pool
 
 
 def main(arguments: list[str]) -> int:
     """Measure the masks named on the command line."""
-    if not arguments:
-        print(__doc__)
-        return 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("masks", nargs="+", type=Path)
+    parser.add_argument("--gradings", type=Path)
+    options = parser.parse_args(arguments)
     masks: list[Path] = []
-    for item in map(Path, arguments):
+    for item in options.masks:
         masks += sorted(item.glob("*.mha")) if item.is_dir() else [item]
     masks = [path for path in masks if path.name.split("_")[0] not in LEFT_OUT]
-    pool = collect(masks)
-    names = sorted({name for level, name in pool if level != "spine"})
+    pool = collect(masks, read_narrowed(options.gradings) if options.gradings else {})
     print(f"{len(masks)} masks\n")
+    names = sorted({name for level, name in pool if level != "spine"})
     print("| level | n | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 2))
     for level in dict.fromkeys(level for level, _ in pool if level != "spine"):
         cells = [_cell(pool.get((level, name), [])) for name in names]
-        print(f"| {level} | {len(pool[level, 'height_mm'])} | " + " | ".join(cells) + " |")
+        print(f"| {level} | {len(pool[level, 'angle_deg'])} | " + " | ".join(cells) + " |")
     for level, name in pool:
         if level == "spine":
             print(f"\n{name}: {_cell(pool[level, name])} (n = {len(pool[level, name])})")
@@ -186,8 +223,9 @@ def _cell(values: list[float]) -> str:
     kept = np.array([v for v in values if math.isfinite(v)])
     if not len(kept):
         return "-"
-    spread = f" +- {kept.std(ddof=1):.1f}" if len(kept) > 1 else ""
-    return f"{kept.mean():.1f}{spread}"
+    middle = float(np.median(kept))
+    spread = 1.4826 * float(np.median(np.abs(kept - middle)))
+    return f"{middle:.2f} +- {spread:.2f}" if len(kept) > 1 else f"{middle:.1f}"
 
 
 if __name__ == "__main__":

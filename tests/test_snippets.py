@@ -1,7 +1,7 @@
 """The python and console blocks of the README and the documentation run, and do what they say.
 
 The blocks of one document run in order and share names. They find ``study.nii.gz``, a small phantom MRI, and
-``mask.nii.gz``, its disc labels, in an otherwise empty folder. A block that is not run says why right above it,
+``mask.nii.gz``, its disc labels, in an otherwise empty folder. A block that is not run says why above it,
 as in ``<!-- not run: it takes hours -->``; the options of its discometry commands must exist all the same.
 """
 

@@ -113,18 +113,14 @@ def _segment(prepared: Prepared, network: nn.Module, config: SegmenterConfig, de
     return segment(prepared, network, options).tissue
 
 
-def _describe(
-    study: str, image: Volume | None, spine: Spine, models: Models, watch: _Stopwatch
-) -> Analysis:
+def _describe(study: str, image: Volume | None, spine: Spine, models: Models, watch: _Stopwatch) -> Analysis:
     """Turn separated discs into numbers."""
     with watch.stage("measure"):
         geometries = [measure(disc) for disc in spine.discs]
     with watch.stage("encode"):
         encodings = encode(spine.discs, models.autoencoder())
     with watch.stage("classify"):
-        probabilities = classify(
-            [disc.level for disc in spine.discs], geometries, models.classifier()
-        )
+        probabilities = classify([disc.level for disc in spine.discs], geometries, models.classifier())
     discs = tuple(
         DiscResult(disc, geometry, encoding, probability, disc.flags)
         for disc, geometry, encoding, probability in zip(

@@ -7,16 +7,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from discometry.core.anatomy import label_of_level
 from discometry.core.records import StudyResult
 from discometry.io.bundle import read_bundle
-from discometry.io.images import check_image, check_same_grid, read_image, read_mask, study_name
+from discometry.io.images import check_image, check_same_grid, read_image, read_mask, study_name, write_volume
 from discometry.io.results import Manifest, check_output, content_hash, write_study
 from discometry.pipeline import Models, analyse_image, analyse_mask
 
 if TYPE_CHECKING:
-    from discometry.core.volume import Volume
+    pass
 
-__all__ = ["analyse"]
+__all__ = ["analyse", "make_phantom_study"]
 
 _REPORTED_VERSIONS = ("discometry", "torch", "monai", "SimpleITK", "numpy", "scipy", "xgboost-cpu")
 
@@ -104,3 +105,18 @@ def _write(result: StudyResult, out: Path, manifest: Manifest) -> Path:
 def _versions() -> dict[str, str]:
     found: dict[str, Any] = {"python": platform.python_version()}
     return found | {name: version(name) for name in _REPORTED_VERSIONS}
+
+
+def make_phantom_study(out: Path, *, seed: int) -> Path:
+    """Render a phantom spine as a clinical T2-like MRI into ``out/phantom.nii.gz``; give that path.
+
+    Its five discs lie in sagittal slices of 4 mm with 0.6 mm pixels; one of the lower two is narrowed.
+    """
+    from discometry.core.phantom import phantom_grid, render_mri, sample_phantom
+
+    check_output(out, "phantom")
+    narrowed = label_of_level("L4/L5" if seed % 2 else "L5/S1")
+    phantom = sample_phantom(seed, n_discs=5, narrowed=[narrowed])
+    grid = phantom_grid(phantom, spacing_mm=(4.0, 0.6, 0.6))
+    out.mkdir(parents=True, exist_ok=True)
+    return write_volume(render_mri(phantom, grid, seed=seed), out / "phantom.nii.gz")

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, MRImageStorage, generate_uid
 
 from discometry.core.errors import GridError, InputError
+from discometry.io import dicom
 from discometry.io.dicom import list_series
 from discometry.io.images import read_image
 
@@ -202,6 +205,33 @@ def test_a_truncated_slice_is_refused(write_series: Writer, number: int, capfd) 
     assert "torn" in refused(folder, "cannot be read", series="4")
     assert read_image(folder, series="5").grid.shape[2] == SLICES
     assert capfd.readouterr().err == ""
+
+
+def test_damaged_compressed_pixels_are_refused(write_series: Writer, capfd) -> None:
+    folder = write_series()
+    for file in folder.iterdir():
+        data = dcmread(file)
+        data.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        data.PixelData = encapsulate([b"\xff\x4f\xff\x51 no picture at all"])
+        data["PixelData"].VR = "OB"
+        data.save_as(file)
+    refused(folder, "cannot be read")
+    assert "no picture" not in capfd.readouterr().out
+
+
+def test_a_file_that_vanishes_is_named(write_series: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_series()
+    (series,) = list_series(folder)
+    monkeypatch.setattr(dicom, "list_series", lambda _: (series,))
+    series.files[2].unlink()
+    assert series.files[2].name in refused(folder, "cannot be read")
+
+
+def test_a_series_of_too_many_voxels_is_refused(
+    write_series: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dicom, "MAX_VOXELS", SLICES * ROWS * COLUMNS - 1)
+    refused(write_series(), "more than 119 voxels")
 
 
 @pytest.mark.parametrize("spacing", [[0.0, 0.5], [0.5, -0.5], None])

@@ -294,6 +294,52 @@ def test_data_that_lie_elsewhere_are_asked_for(tmp_path: Path) -> None:
     assert "several files" in refused(path)
 
 
+def nifti(order: str) -> bytes:
+    """The ramp volume as NIfTI-1 of that byte order, written from the format's definition."""
+    head = bytearray(352)
+    struct.pack_into(f"{order}i", head, 0, 348)
+    struct.pack_into(f"{order}8h", head, 40, 3, *GRID.shape, 1, 1, 1, 1)
+    struct.pack_into(f"{order}2h", head, 70, 4, 16)
+    struct.pack_into(f"{order}8f", head, 76, 1, *GRID.spacing_mm, 0, 0, 0, 0)
+    struct.pack_into(f"{order}3f", head, 108, 352, 1, 0)
+    struct.pack_into(f"{order}2h", head, 252, 0, 1)
+    for row, (step, start) in enumerate(zip(GRID.spacing_mm, GRID.origin_mm, strict=True)):
+        flip = -1 if row < 2 else 1  # NIfTI's world is RAS
+        values = [flip * step if column == row else 0.0 for column in range(3)]
+        struct.pack_into(f"{order}4f", head, 280 + 16 * row, *values, flip * start)
+    head[344:348] = b"n+1\0"
+    return bytes(head) + RAMP.array.astype(f"{order}i2").tobytes(order="F")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_nifti_of_either_byte_order_is_read(tmp_path: Path, order: str, packed: bool) -> None:
+    path = tmp_path / ("a.nii.gz" if packed else "a.nii")
+    path.write_bytes(gzip.compress(nifti(order)) if packed else nifti(order))
+    volume = read_image(path)
+    np.testing.assert_array_equal(volume.array, RAMP.array)
+    np.testing.assert_allclose(volume.grid.affine, GRID.affine, atol=1e-6)
+
+
+def test_nifti_that_simpleitk_cannot_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(struct.pack("<i", 540) + b"n+2\0" + bytes(600))
+    assert "NIfTI-2" in refused(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("rank", [0, 8, -1])
+def test_a_nifti_without_dimensions_is_refused(tmp_path: Path, rank: int) -> None:
+    data = bytearray(nifti("<"))
+    data[40:42] = struct.pack("<h", rank)
+    (tmp_path / "a.nii").write_bytes(data)
+    assert "not the kind of file" in refused(tmp_path / "a.nii")
+
+
+def test_a_folder_named_like_an_image_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").mkdir()
+    with pytest.raises(InputError, match="no DICOM image series"):
+        read_image(tmp_path / "a.nii.gz")
+
+
 def test_a_folder_where_a_file_should_be_and_the_other_way_round(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no DICOM image series"):
         read_image(tmp_path)

@@ -126,13 +126,13 @@ def _plan(rng: np.random.Generator, n_discs: int, narrowed: set[int], config: Ph
     slope = float(np.clip(_draw(rng, config.sacral_slope_deg, config.spread), 15.0, 62.0))
     exponent = rng.uniform(*config.exponent)
     # Lordosis and slope go together: a steep sacrum needs more bend above it.
-    bend = (slope - config.sacral_slope_deg[0]) * 0.7
+    bend = (slope - config.sacral_slope_deg[0]) 
     wave = rng.uniform(0.0, 2 * math.pi)
     swing = config.scoliosis_deg * config.spread * rng.standard_normal()
     discs, heights, wedges = [], [], []
     for index in range(n_discs):
         norm = LEVEL_NORMS[index]
-        extra = bend * (0.22, 0.2, 0.14, 0.1, 0.04, 0.0, 0.0, 0.0)[index]
+        extra = bend * (0.26, 0.22, 0.14, 0.06, 0.0, 0.0, 0.0, 0.0)[index]
         discs.append(_disc(rng, 201 + index, norm, extra, size, exponent, narrowed, config))
         heights.append(size * max(18.0, _draw(rng, norm.body_height_mm, config.spread)))
         wedges.append(_draw(rng, norm.body_wedge_deg, config.spread) + 0.4 * extra)
@@ -166,7 +166,7 @@ def _disc(
     half_ap = 0.5 * size * _draw(rng, norm.disc_ap_mm, config.spread)
     half_lateral = 0.5 * size * _draw(rng, norm.disc_lateral_mm, config.spread)
     wedge = _draw(rng, norm.disc_wedge_deg, config.spread) + bend_deg
-    domes = mean * rng.uniform(0.12, 0.30, size=2) * (0.6 if low else 1.0)
+    domes = mean * rng.uniform((0.14, 0.06), (0.32, 0.2)) * (0.6 if low else 1.0)
     rim = mean - 0.5 * float(domes.sum())
     # The thin end keeps a quarter of the rim's height.
     limit = math.degrees(2 * math.atan(0.375 * rim / half_ap))

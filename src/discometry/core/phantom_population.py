@@ -20,14 +20,14 @@ class LevelNorm:
 
 
 LEVEL_NORMS: tuple[LevelNorm, ...] = (
-    LevelNorm((9.0, 1.6), (34.5, 2.6), (50.0, 3.5), (12.0, 3.5), (27.0, 1.8), (7.0, 2.5)),
-    LevelNorm((9.8, 1.6), (36.0, 2.6), (51.0, 3.5), (8.5, 3.0), (27.5, 1.8), (2.0, 2.0)),
-    LevelNorm((9.4, 1.4), (36.0, 2.6), (50.0, 3.4), (6.0, 2.5), (27.8, 1.8), (0.0, 2.0)),
-    LevelNorm((8.4, 1.3), (35.0, 2.5), (48.0, 3.2), (4.5, 2.2), (27.5, 1.8), (-1.0, 2.0)),
-    LevelNorm((7.4, 1.2), (33.5, 2.4), (46.0, 3.0), (3.0, 2.0), (26.5, 1.7), (-2.5, 2.0)),
-    LevelNorm((6.2, 1.1), (32.5, 2.3), (44.0, 3.0), (1.0, 1.8), (25.0, 1.7), (-3.5, 2.0)),
-    LevelNorm((5.4, 1.0), (31.5, 2.3), (41.5, 2.8), (0.0, 1.6), (23.5, 1.6), (-3.5, 1.8)),
-    LevelNorm((5.0, 1.0), (31.0, 2.3), (39.5, 2.8), (0.0, 1.6), (22.5, 1.6), (-3.0, 1.8)),
+    LevelNorm((9.9, 1.7), (35.4, 2.6), (50.0, 3.5), (12.0, 2.2), (28.5, 1.6), (10.0, 1.8)),
+    LevelNorm((9.5, 1.7), (37.1, 2.6), (52.0, 3.5), (9.0, 2.2), (29.8, 1.6), (3.0, 1.8)),
+    LevelNorm((9.0, 1.5), (35.6, 2.5), (51.5, 3.4), (6.0, 2.0), (30.0, 1.6), (3.2, 1.8)),
+    LevelNorm((7.8, 1.3), (35.0, 2.4), (50.5, 3.2), (3.5, 2.0), (29.7, 1.6), (1.2, 1.8)),
+    LevelNorm((6.5, 1.1), (32.9, 2.3), (48.0, 3.0), (2.0, 1.8), (28.8, 1.6), (-1.4, 1.8)),
+    LevelNorm((5.4, 0.9), (30.6, 2.2), (45.5, 3.0), (0.8, 1.8), (27.0, 1.5), (-2.3, 1.8)),
+    LevelNorm((4.7, 0.9), (29.8, 2.2), (42.5, 2.8), (-0.3, 1.6), (24.5, 1.5), (-2.5, 1.6)),
+    LevelNorm((4.2, 0.8), (29.2, 2.2), (40.0, 2.8), (-0.3, 1.6), (23.5, 1.5), (-2.5, 1.6)),
 )
 """By level from L5/S1 up."""
 
@@ -36,11 +36,11 @@ LEVEL_NORMS: tuple[LevelNorm, ...] = (
 class PhantomConfig:
     """How the population varies; every spread is a standard deviation between spines."""
 
-    size_sd: float = 0.06
+    size_sd: float = 0.05
     """Relative size of the whole spine."""
     spread: float = 1.0
     """Factor on all within-spine spreads; 0 gives the average spine."""
-    sacral_slope_deg: tuple[float, float] = (39.0, 7.5)
+    sacral_slope_deg: tuple[float, float] = (38.0, 7.5)
     """Angle of the S1 endplate against horizontal, mean and standard deviation."""
     scoliosis_deg: float = 2.0
     """Spread of the coronal swing of the curve."""
@@ -50,8 +50,8 @@ class PhantomConfig:
     """Range of the side wall's bulge, as a fraction of the half widths."""
     exponent: tuple[float, float] = (2.2, 2.8)
     """Range of the footprint's superellipse exponent."""
-    canal_ap_mm: tuple[float, float] = (15.0, 1.5)
-    """AP diameter of the dural sac."""
+    canal_ap_mm: tuple[float, float] = (12.5, 1.5)
+    """AP diameter of the dural sac, averaged over the levels."""
     canal_lateral_mm: tuple[float, float] = (18.0, 2.0)
     """Lateral diameter of the dural sac."""
     subcutaneous_mm: tuple[float, float] = (8.0, 35.0)

@@ -61,7 +61,12 @@ def is_dicom(path: Path) -> bool:
 def list_series(folder: Path) -> tuple[Series, ...]:
     """List the image series in a folder and the folders below it, by series number.
 
-    Objects without pixels (reports, presentation states) do not count.
+    GDCM leaves out what is no image (reports, presentation states) and what it cannot read.
+
+    Raises
+    ------
+    InputError
+        If a listed file cannot be opened after all.
     """
     found: dict[str, list[Path]] = {}
     for here, _, names in sorted(os.walk(folder)):
@@ -71,19 +76,11 @@ def list_series(folder: Path) -> tuple[Series, ...]:
             for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(here):
                 files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(here, uid)
                 found.setdefault(uid, []).extend(Path(file) for file in files)
-    listed = [_described(uid, files) for uid, files in found.items()]
-    return tuple(sorted((one for one in listed if one), key=lambda one: (one.number.zfill(8), one.uid)))
-
-
-def _described(uid: str, files: list[Path]) -> Series | None:
-    """Describe a series from the first of its files that is an image; None where none is."""
-    for file in files:
-        try:
-            reader = _opened(file)
-        except RuntimeError:
-            continue
-        return Series(uid, _tag(reader, _NUMBER), _tag(reader, _DESCRIPTION), tuple(files))
-    return None
+    series = []
+    for uid, files in found.items():
+        reader = _opened(files[0])
+        series.append(Series(uid, _tag(reader, _NUMBER), _tag(reader, _DESCRIPTION), tuple(files)))
+    return tuple(sorted(series, key=lambda one: (one.number.zfill(8), one.uid)))
 
 
 def read_series(folder: Path, wanted: str | None = None) -> Volume:
@@ -174,8 +171,11 @@ def _opened(file: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(file))
-    with quiet():
-        reader.ReadImageInformation()
+    try:
+        with quiet():
+            reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(f"'{file}'") from error
     return reader
 
 
@@ -184,10 +184,7 @@ def _tag(reader: sitk.ImageFileReader, tag: str) -> str:
 
 
 def _slice(file: Path) -> _Slice:
-    try:
-        reader = _opened(file)
-    except RuntimeError as error:
-        raise _unreadable(f"'{file}'") from error
+    reader = _opened(file)
     size = reader.GetSize()
     if len(size) > 2 and size[2] > 1:
         raise InputError(

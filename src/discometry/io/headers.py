@@ -262,18 +262,19 @@ def _opened(path: Path) -> BinaryIO:
 
 def _parse_nifti(path: Path) -> Header:
     with _opened(path) as file:
-        raw = file.read(540)
-    order = next((o for o in "<>" if struct.unpack_from(f"{o}i", raw)[0] in (348, 540)), None)
-    if order is None:
-        raise ValueError("no NIfTI header")
-    two = struct.unpack_from(f"{order}i", raw)[0] == 540
-    if raw[4:8] != b"n+2\0" if two else raw[344:348] != b"n+1\0":
-        raise ValueError("not a single-file NIfTI")
-    dims = struct.unpack_from(f"{order}8q" if two else f"{order}8h", raw, 16 if two else 40)
-    steps = struct.unpack_from(f"{order}8d" if two else f"{order}8f", raw, 104 if two else 76)
-    kind, bits = struct.unpack_from(f"{order}2h", raw, 12 if two else 70)
-    start = struct.unpack_from(f"{order}q" if two else f"{order}f", raw, 168 if two else 108)[0]
-    codes = struct.unpack_from(f"{order}2i" if two else f"{order}2h", raw, 344 if two else 252)
+        raw = file.read(352)
+    if raw[4:7] == b"n+2":
+        raise InputError(
+            f"'{path}' is a NIfTI-2 file", expected="NIfTI-1", action="convert it to NIfTI-1 or MetaImage"
+        )
+    order = next((mark for mark in "<>" if struct.unpack_from(f"{mark}i", raw)[0] == 348), None)
+    if order is None or raw[344:348] != b"n+1\0":
+        raise ValueError("no single-file NIfTI-1")
+    dims = struct.unpack_from(f"{order}8h", raw, 40)
+    kind, bits = struct.unpack_from(f"{order}2h", raw, 70)
+    steps = struct.unpack_from(f"{order}8f", raw, 76)
+    (start,) = struct.unpack_from(f"{order}f", raw, 108)
+    codes = struct.unpack_from(f"{order}2h", raw, 252)
     rank = dims[0]
     if not 1 <= rank <= 7:
         raise ValueError("no dimensions")

@@ -59,7 +59,9 @@ def disc_surface(mask: Volume) -> Mesh:
     field = ndimage.map_coordinates(distance, np.stack(points), order=1, mode="nearest")
     field = ndimage.gaussian_filter(field, _SMOOTHING_MM / _STEP_MM)
     wanted = max(round(int(inside.sum()) * mask.grid.voxel_volume_mm3 / _STEP_MM**3), 8)
-    level = float(np.partition(field.ravel(), -wanted)[-wanted])
+    level = (
+        float(np.partition(field.ravel(), -wanted)[-wanted]) - 1e-3
+    )  # below the peak, however small the mask
     found, faces, _, _ = marching_cubes(field, level)
     vertices = mask.grid.to_world(found * step - margin)
     a, b, c = (vertices[faces[:, n]] - vertices.mean(axis=0) for n in range(3))

@@ -50,9 +50,7 @@ def segment(prepared: Prepared, network: nn.Module, config: SegmentConfig | None
     return Segmentation(Volume(oriented.grid, tissue).like(prepared.source))
 
 
-def _most_probable(
-    probabilities: NDArray[np.float32], working: Grid, target: Grid
-) -> NDArray[np.uint8]:
+def _most_probable(probabilities: NDArray[np.float32], working: Grid, target: Grid) -> NDArray[np.uint8]:
     """Interpolate one class at a time on the target grid and keep the greatest; memory stays at two maps."""
     ratio = np.array(target.spacing_mm) / np.array(working.spacing_mm)
     offset = working.to_index(np.array(target.origin_mm))

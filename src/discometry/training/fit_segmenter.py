@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -139,11 +139,9 @@ def _batch(scans: list[Scan], rng: np.random.Generator, config: PatchConfig, siz
 
 def _coloured(phantoms: list[Scan], seed: int, config: PatchConfig) -> list[Scan]:
     """Turn held-out phantoms into images, so that validation sees the same ones each time."""
+    whole = replace(config, patch=(64, 128, 160), rotation_deg=(0, 0, 0), scale=(1, 1), disc_share=0)
     coloured = []
     for number, scan in enumerate(phantoms):
-        whole = PatchConfig(
-            patch=(64, 128, 160), spacing_mm=config.spacing_mm, rotation_deg=(0, 0, 0), scale=(1, 1), disc_share=0
-        )
         image, target = draw_patch(scan, np.random.default_rng([seed, 7, number]), whole)
         coloured.append(Scan(scan.name, scan.patient, target, image=image[0]))
     return coloured

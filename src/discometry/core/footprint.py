@@ -1,0 +1,271 @@
+"""The outline of a disc seen along its own axis, fitted to the faces of a voxel mask.
+
+The outline is a superellipse ``|x/a|^n + |y/b|^n = 1``, moved and turned, times ``1 + c(theta)`` with a short
+Fourier series ``c``. The side wall may bulge: its radius is a parabola of the level between the rim's lower
+(-1) and upper (+1) edge, and the outline is the farthest of it. Every face counts by how well it knows the surface:
+its axis' voxel size along the surface normal. Faces across thick slices are correlated over whole patches and
+count less again, so the ends between two slices follow from the chords beside them instead of from the staircase.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Footprint", "RimFaces", "Superellipse", "fit_footprint", "fourier"]
+
+FloatArray = NDArray[np.float64]
+
+_ORDER = 8
+"""Harmonics of the correction ``c``."""
+_WALL_ORDER = 2
+"""Harmonics of the wall's lean and bulge."""
+_SPREAD = 0.25
+"""Standard deviation expected of the correction's k-th harmonic, times k squared."""
+_WALL_SPREAD = 0.02
+_EXPONENT = (2.5, 0.7)
+"""Superellipse exponent expected (mean, standard deviation); lumbar discs have 2.2 to 2.8."""
+_FLOOR_VOXELS = 0.15
+"""Least standard deviation of a face, in voxels of the finest axis."""
+_PATCH = 10.0
+"""Faces that count as one, for what neighbours share."""
+_RAGGED = 3.0
+"""Most by which ragged masks may loosen the fit of the correction."""
+_BEYOND = 0.3
+"""Weight of keeping the outline within the voxel step that a face leaves it."""
+_OUTLINE_POINTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class RimFaces:
+    """Faces of the side wall in the disc's frame, n of them.
+
+    ``xy`` (n, 2) mm; ``level`` (n,) from -1 at the lower to 1 at the upper edge of the rim and ``level_per_mm``
+    (n,) its change with height; ``along`` (n, 3) unit vector of each face's voxel axis in the disc's frame;
+    ``step_mm`` (n,) voxel size along it; ``finest_mm`` the smallest voxel size.
+    """
+
+    xy: FloatArray
+    level: FloatArray
+    level_per_mm: FloatArray
+    along: FloatArray
+    step_mm: FloatArray
+    finest_mm: float
+
+    def weights(self, gradient: FloatArray) -> FloatArray:
+        """Inverse variance of an implicit function whose gradient (n, 3; per mm) is given, at every face."""
+        known = np.einsum("ij,ij->i", gradient, self.along) * self.step_mm
+        # One independent error per patch of step x step: the square of step over finest step faces share it.
+        variance = known**2 / 12.0 * (self.step_mm / self.finest_mm) ** 2
+        floor = (_FLOOR_VOXELS * self.finest_mm) ** 2 * np.einsum("ij,ij->i", gradient, gradient)
+        inverse: FloatArray = 1.0 / (variance + floor)
+        return inverse
+
+
+@dataclass(frozen=True, slots=True)
+class Superellipse:
+    """``|x/a|^n + |y/b|^n = 1`` in axes turned by ``angle_rad`` about ``centre``, mm."""
+
+    half_mm: tuple[float, float]
+    centre: tuple[float, float] = (0.0, 0.0)
+    angle_rad: float = 0.0
+    exponent: float = _EXPONENT[0]
+
+    @property
+    def axes(self) -> FloatArray:
+        """2x2; columns are the superellipse's own axes."""
+        c, s = np.cos(self.angle_rad), np.sin(self.angle_rad)
+        return np.array([[c, -s], [s, c]])
+
+    def to_unit(self, xy: FloatArray) -> FloatArray:
+        """Map points (n, 2) to own axes in which both half widths are one."""
+        unit: FloatArray = (xy - self.centre) @ self.axes / self.half_mm
+        return unit
+
+    def from_unit(self, unit: FloatArray) -> FloatArray:
+        """Map points (n, 2) of the unit axes back to mm."""
+        xy: FloatArray = (unit * self.half_mm) @ self.axes.T + self.centre
+        return xy
+
+    def radius(self, unit: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Superellipse radius (n,) of unit points, its gradient (n, 2) there and its change with ``n`` (n,)."""
+        n = self.exponent
+        size = np.maximum(np.abs(unit), 1e-9)
+        power = size**n
+        total = power.sum(axis=1)
+        rho = total ** (1.0 / n)
+        gradient = np.sign(unit) * (rho / total)[:, None] * power / size
+        by_exponent = rho * ((power * np.log(size)).sum(axis=1) / (n * total) - np.log(total) / n**2)
+        return rho, gradient, by_exponent
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """A fitted outline: ``radius`` (m,) over equally spaced polar angles in the unit axes of ``base``."""
+
+    base: Superellipse
+    radius: FloatArray
+
+    @property
+    def angles(self) -> FloatArray:
+        """Polar angles (m,) of the outline's points in unit axes, rad."""
+        count = len(self.radius)
+        angles: FloatArray = (np.arange(count) + 0.5) * (2.0 * np.pi / count)
+        return angles
+
+    @property
+    def outline(self) -> FloatArray:
+        """Points of the outline (m, 2), mm."""
+        unit = np.stack([np.cos(self.angles), np.sin(self.angles)], axis=1)
+        return self.base.from_unit(unit * self.radius[:, None])
+
+    @property
+    def area_mm2(self) -> float:
+        """Area inside the outline."""
+        a, b = self.base.half_mm
+        return float(np.pi * a * b * np.mean(self.radius**2))
+
+    def quadrature(self, rings: int = 12) -> tuple[FloatArray, FloatArray]:
+        """Points (rings * m, 2) in unit axes that cover the inside, and their weights, which sum to one."""
+        share = (np.arange(rings) + 0.5) / rings
+        unit = np.stack([np.cos(self.angles), np.sin(self.angles)], axis=1) * self.radius[:, None]
+        weights = share[:, None] * self.radius**2
+        return (share[:, None, None] * unit).reshape(-1, 2), (weights / weights.sum()).ravel()
+
+    def contains(self, unit: FloatArray, *, margin: float) -> NDArray[np.bool_]:
+        """Tell which unit points lie inside the outline or less than ``margin`` (unit) outside."""
+        angle = np.arctan2(unit[:, 1], unit[:, 0])
+        limit = np.interp(angle, self.angles, self.radius, period=2.0 * np.pi)
+        inside: NDArray[np.bool_] = np.hypot(unit[:, 0], unit[:, 1]) < limit + margin
+        return inside
+
+
+def fourier(angle: FloatArray, order: int) -> tuple[FloatArray, FloatArray]:
+    """Give 1, cos, sin, cos 2 .. (n, 2 order + 1) of angles (n,) in rad, and their derivatives."""
+    values, slopes = [np.ones_like(angle)], [np.zeros_like(angle)]
+    turn = np.exp(1j * angle)
+    power = np.ones_like(turn)
+    for k in range(1, order + 1):
+        power = power * turn
+        values += [power.real, power.imag]
+        slopes += [-k * power.imag, k * power.real]
+    return np.stack(values, axis=1), np.stack(slopes, axis=1)
+
+
+def fit_footprint(rim: RimFaces, start: Superellipse) -> Footprint:
+    """Fit the outline to the faces of the side wall.
+
+    Parameters
+    ----------
+    rim
+        Faces of the side wall.
+    start
+        A superellipse not far off.
+    """
+    base, bulge = _fit_superellipse(rim, start)
+    wall = _fit_correction(rim, base, bulge)
+    angles = (np.arange(_OUTLINE_POINTS) + 0.5) * (2.0 * np.pi / _OUTLINE_POINTS)
+    terms, _ = fourier(angles, _ORDER)
+    low = 2 * _WALL_ORDER + 1
+    split = (terms.shape[1], terms.shape[1] + low)
+    mid, lean, bow = np.split(wall, split)
+    level = np.linspace(-1.0, 1.0, 9)[:, None]
+    farthest = np.max(
+        terms @ mid + (terms[:, :low] @ lean) * level + (terms[:, :low] @ bow) * level**2, axis=0
+    )
+    n = base.exponent
+    plain = (np.abs(np.cos(angles)) ** n + np.abs(np.sin(angles)) ** n) ** (-1.0 / n)
+    return Footprint(base, plain * np.maximum(1.0 + farthest, 0.1))
+
+
+def _fit_superellipse(rim: RimFaces, start: Superellipse) -> tuple[Superellipse, float]:
+    """Gauss-Newton fit of half widths, centre, angle, exponent and the wall's bow."""
+    base, bow = start, 0.0
+    expected, spread = _EXPONENT
+    for _ in range(6):
+        unit = base.to_unit(rim.xy)
+        rho, gradient, by_exponent = base.radius(unit)
+        slope = gradient / base.half_mm
+        in_plane = slope @ base.axes.T
+        weights = rim.weights(np.column_stack([in_plane, -2.0 * bow * rim.level * rim.level_per_mm]))
+        residual = rho - 1.0 - bow * rim.level**2
+        weights /= _PATCH * max(1.0, float(np.average(residual**2 * weights, weights=weights)))
+        own = unit * base.half_mm
+        jacobian = np.column_stack(
+            [
+                -gradient * unit / base.half_mm,
+                -in_plane,
+                slope[:, 0] * own[:, 1] - slope[:, 1] * own[:, 0],
+                by_exponent,
+                -(rim.level**2),
+            ]
+        )
+        normal = (jacobian * weights[:, None]).T @ jacobian
+        right = -(jacobian * weights[:, None]).T @ residual
+        normal[5, 5] += spread**-2
+        right[5] += (expected - base.exponent) * spread**-2
+        normal[6, 6] += 0.1**-2
+        right[6] -= bow * 0.1**-2
+        normal[np.diag_indices(7)] *= 1.0 + 1e-3
+        step = np.linalg.solve(normal, right)
+        half = np.asarray(base.half_mm)
+        half = half + np.clip(step[:2], -0.2 * half, 0.2 * half)
+        base = Superellipse(
+            half_mm=(float(half[0]), float(half[1])),
+            centre=(base.centre[0] + float(step[2]), base.centre[1] + float(step[3])),
+            angle_rad=base.angle_rad + float(np.clip(step[4], -0.2, 0.2)),
+            exponent=float(np.clip(base.exponent + np.clip(step[5], -0.7, 0.7), 1.5, 12.0)),
+        )
+        bow += float(step[6])
+    return base, bow
+
+
+def _fit_correction(rim: RimFaces, base: Superellipse, bow: float) -> FloatArray:
+    """Coefficients of the relative radius: Fourier series of middle, lean and bow, one after the other."""
+    unit = base.to_unit(rim.xy)
+    rho, gradient, _ = base.radius(unit)
+    low = 2 * _WALL_ORDER + 1
+    terms, slopes = fourier(np.arctan2(unit[:, 1], unit[:, 0]), _ORDER)
+    level = rim.level[:, None]
+    design = np.concatenate([terms, terms[:, :low] * level, terms[:, :low] * level**2], axis=1)
+    by_angle = np.concatenate([slopes, slopes[:, :low] * level, slopes[:, :low] * level**2], axis=1)
+    order = np.concatenate([[1.0], np.repeat(np.arange(1.0, _ORDER + 1.0), 2)])
+    stiffness = np.concatenate([(order**2 / _SPREAD) ** 2, np.full(2 * low, _WALL_SPREAD**-2)])
+    # The gradient of the polar angle in unit axes.
+    turning = np.column_stack([-unit[:, 1], unit[:, 0]]) / np.sum(unit**2, axis=1, keepdims=True)
+    found = np.zeros(design.shape[1])
+    found[-low] = bow
+    ragged = 1.0
+    for turn in range(4):
+        in_plane = ((gradient - (by_angle @ found)[:, None] * turning) / base.half_mm) @ base.axes.T
+        lean, bend = found[-2 * low : -low], found[-low:]
+        upward = terms[:, :low] @ lean + 2.0 * rim.level * (terms[:, :low] @ bend)
+        slope = np.column_stack([in_plane, -upward * rim.level_per_mm])
+        weights = rim.weights(slope)
+        fitted = design @ found
+        residual = rho - 1.0 - fitted
+        if turn < 2:
+            ragged = float(np.clip(np.average(residual**2 * weights, weights=weights), 1.0, _RAGGED))
+        beyond, excess = _beyond(rim, slope, residual)
+        total = weights + beyond
+        target = (weights * (rho - 1.0) + beyond * (fitted + excess)) / total
+        scaled = design * (total / (_PATCH * ragged))[:, None]
+        normal = scaled.T @ design
+        normal[np.diag_indices_from(normal)] += stiffness
+        found = np.linalg.solve(normal, scaled.T @ target)
+    return found
+
+
+def _beyond(rim: RimFaces, slope: FloatArray, residual: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Weight of, and distance to, the nearest value that keeps the surface between a face's two voxel centres.
+
+    Only where slices are thick: elsewhere the faces themselves hold the surface.
+    """
+    room = 0.5 * np.abs(np.einsum("ij,ij->i", slope, rim.along)) * rim.step_mm
+    over = np.abs(residual) - room
+    spread = (_FLOOR_VOXELS + 0.29) * rim.finest_mm
+    weight = _BEYOND / (spread**2 * np.einsum("ij,ij->i", slope, slope))
+    weight *= (over > 0.0) & (rim.step_mm > 1.5 * rim.finest_mm)
+    return weight, np.sign(residual) * np.maximum(over, 0.0)

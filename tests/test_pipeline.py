@@ -1,0 +1,94 @@
+"""The stages in order, on a phantom whose answer is known and on real scans."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import discometry
+from discometry.core.phantom import phantom_grid, render_discs, render_mri, sample_phantom
+from discometry.io.bundle import read_bundle
+from discometry.io.images import read_image, read_mask
+from discometry.pipeline import Models, analyse_image, analyse_mask
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return Models(read_bundle())
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+@pytest.mark.parametrize("contrast", ["t1", "t2"])
+def test_phantom_image_gives_its_discs(models: Models, contrast: str) -> None:
+    phantom = sample_phantom(11, n_discs=5)
+    grid = phantom_grid(phantom, spacing_mm=(4.0, 0.8, 0.8))
+    image = render_mri(phantom, grid, contrast=contrast, seed=2)
+    analysis = analyse_image("phantom", image, models)
+    assert set(analysis.timings_s) == {"prepare", "segment", "separate", "measure", "encode", "classify"}
+    result = analysis.result
+    assert [item.disc.level for item in result.discs] == ["L5/S1", "L4/L5", "L3/L4", "L2/L3", "L1/L2"]
+    truth = render_discs(phantom, grid)
+    for item, known in zip(result.discs, phantom.discs, strict=True):
+        found = result.spine.labels.array == item.disc.label
+        assert dice(found, truth.array == known.label) > 0.6
+        assert item.geometry.height_mean_mm == pytest.approx(known.geometry().height_mean_mm, abs=2.5)  # mm
+        assert 0 < item.narrowing_probability < 1
+        assert "level_assumed" in item.flags
+
+
+def test_axis_order_of_a_mask_changes_no_number(models: Models) -> None:
+    phantom = sample_phantom(12, n_discs=5)
+    labels = render_discs(phantom, phantom_grid(phantom, spacing_mm=(4.4, 0.8, 0.8)))
+    turned = labels.transposed((2, 0, 1)).flipped(0).flipped(2)
+    first, second = (analyse_mask("a", mask, models).result for mask in (labels, turned))
+    for one, other in zip(first.discs, second.discs, strict=True):
+        assert one.disc.level == other.disc.level
+        for name, value in one.geometry.values().items():
+            assert other.geometry.values()[name] == pytest.approx(value, abs=1e-6, nan_ok=True), name
+        assert other.encoding.latents == pytest.approx(one.encoding.latents, abs=1e-4)
+
+
+@pytest.mark.parametrize("subject", ["11", "25"])
+def test_real_t2_scan_not_trained_on(shared_data: Path, models: Models, subject: str) -> None:
+    folder = shared_data / "fastcleverseg"
+    image = read_image(folder / "images_iso" / f"{subject}.nii.gz")
+    truth = read_mask(folder / "masks_iso" / f"{subject}.nii.gz")
+    result = analyse_image(subject, image, models).result
+    assert len(result.discs) >= 5
+    scores = {
+        label: dice(result.spine.labels.array == label, truth.array == label) for label in range(201, 206)
+    }
+    assert min(scores.values()) >= 0.6, scores
+
+
+def test_real_t1_scan_has_discs_between_its_bodies(shared_data: Path, models: Models) -> None:
+    folder = shared_data / "vertebrae" / "VB1"
+    bodies = read_mask(folder / "02_bodies.nii.gz")
+    result = analyse_image("02", read_image(folder / "02_image.nii.gz"), models).result
+    discs = result.spine.labels.array > 0
+    assert (discs & (bodies.array > 0)).sum() < 0.1 * discs.sum()
+    heights = {
+        int(label): float(bodies.grid.to_world(np.argwhere(bodies.array == label)).mean(axis=0)[2])
+        for label in np.unique(bodies.array[bodies.array > 0])
+    }
+    ordered = sorted(heights.values())
+    middles = [
+        item.disc.mask.grid.to_world(np.argwhere(item.disc.mask.array)).mean(axis=0)[2]
+        for item in result.discs
+    ]
+    between = [sum(low < middle < high for middle in middles) for low, high in itertools.pairwise(ordered)]
+    assert between == [1] * len(between), between
+
+
+def test_original_spider_mask_has_seven_discs(shared_data: Path, tmp_path: Path) -> None:
+    result = discometry.analyse(shared_data / "spider" / "masks_full" / "1_t1.mha", mask=True, out=tmp_path)
+    assert [item.disc.level for item in result.discs] == [
+        "L5/S1", "L4/L5", "L3/L4", "L2/L3", "L1/L2", "T12/L1", "T11/T12",
+    ]  # fmt: skip
+    assert (tmp_path / "1_t1" / "report.html").is_file()
