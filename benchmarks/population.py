@@ -1,11 +1,13 @@
 """Measure what the phantoms' population is drawn from on masks in the SPIDER convention.
 
-Run ``python benchmarks/population.py FOLDER_OR_MASK... [--gradings radiological_gradings.csv]``: it prints, as
-Markdown, the median and robust standard deviation (1.4826 times the median absolute deviation) of disc and body
-sizes and angles at every level, and of the sacral slope, lordosis and dural sac. Only the discs (201 and up, from
-L5/S1) and the canal (100) are used, in the sagittal slices through the middle of the canal, so that central slabs
-will do; lateral widths come from masks that hold the discs whole. With gradings, height, dome and wedge are those of
-discs graded as not narrowed, and ``narrowing`` is the height of a narrowed disc over the median of the others.
+Run ``python benchmarks/population.py FOLDER_OR_MASK... [--gradings radiological_gradings.csv]``: it prints,
+as Markdown, the median and robust standard deviation (1.4826 times the median absolute deviation) of disc and
+body sizes and angles at every level, and of the sacral slope, lordosis and dural sac.
+
+Only the discs (201 and up, from L5/S1) and the canal (100) are used, in the sagittal slices through the
+canal's middle: central slabs will do. Lateral widths come from masks that hold the discs whole. With
+gradings, height, dome and wedge are those of discs graded as not narrowed, and ``narrowing`` is the height
+of a narrowed disc over the median of the others.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ class Profile:
     """NaN where the mask cuts the sac."""
 
 
-def disc_profile(points: Array, pixel: tuple[float, float]) -> tuple[Array, float, float, float, float, float]:
+def disc_profile(
+    points: Array, pixel: tuple[float, float]
+) -> tuple[Array, float, float, float, float, float]:
     """Measure one disc's pixels (n, 2) of a sagittal slice: centre, angle, AP width, height, dome, wedge."""
     centre = points.mean(axis=0)
     angle = 0.0
@@ -77,13 +81,15 @@ def disc_profile(points: Array, pixel: tuple[float, float]) -> tuple[Array, floa
         slope_top, slope_bottom = (np.polyfit(x[inner], edge[inner], 1)[0] for edge in (top, bottom))
         angle -= 0.5 * (math.atan(slope_top) + math.atan(slope_bottom))
     u = (x[inner] - middle) / half
-    fit = np.linalg.lstsq(np.stack([np.ones_like(u), 1 - u * u, u], axis=1), (top - bottom)[inner], rcond=None)[0]
+    fit = np.linalg.lstsq(
+        np.stack([np.ones_like(u), 1 - u * u, u], axis=1), (top - bottom)[inner], rcond=None
+    )[0]
     wedge = math.degrees(math.atan(slope_bottom) - math.atan(slope_top))
     return centre, math.degrees(angle), 2 * half, float(fit[0] + fit[1] / 2), float(fit[1]), wedge
 
 
 def profiles(volume: Volume) -> dict[int, Profile]:
-    """Measure every disc of a mask in the slices within 3 mm of the canal's middle; medians over the slices."""
+    """Measure every disc of a mask within 3 mm of the canal's middle; medians over the slices."""
     array, spacing = volume.array, volume.grid.spacing_mm
     found: dict[int, Profile] = {}
     for label in (int(v) for v in np.unique(array) if v > 200):
@@ -121,7 +127,7 @@ def _sac_ap(canal: NDArray[np.intp], i: int, spacing: tuple[float, float, float]
 
 
 def _sac_lateral(canal: NDArray[np.intp], slices: int, spacing_mm: float) -> float:
-    """Lateral diameter of the sac from its slices that hold a quarter of the fullest one, mm; NaN where cut."""
+    """Lateral diameter of the sac over slices with a quarter of the fullest one, mm; NaN where cut."""
     size = np.bincount(canal[:, 0], minlength=slices)
     kept = np.flatnonzero(size > 0.25 * size.max())
     if kept[0] == 0 or kept[-1] == slices - 1:
@@ -129,8 +135,8 @@ def _sac_lateral(canal: NDArray[np.intp], slices: int, spacing_mm: float) -> flo
     return float(len(kept)) * spacing_mm
 
 
-def lateral_widths(volume: Volume) -> Iterator[tuple[int, float, float]]:
-    """Give label, lateral and AP width of every disc that the mask holds whole, along its own long axis."""
+def lateral_widths(volume: Volume) -> Iterator[tuple[int, float]]:
+    """Give label and lateral width (mm) along its own long axis of every disc that the mask holds whole."""
     array, spacing = volume.array, np.array(volume.grid.spacing_mm)
     for label in (int(v) for v in np.unique(array) if v > 200):
         cells = np.argwhere(array == label)
@@ -141,28 +147,31 @@ def lateral_widths(volume: Volume) -> Iterator[tuple[int, float, float]]:
             # A slice counts where it holds a tenth of the fullest one: ragged ends are cut.
             size = np.bincount(cells[:, 0])
             kept = np.flatnonzero(size > 0.1 * size.max())
-            yield label, float((np.ptp(kept) + 1) * spacing[0] / max(abs(axis[0]), 0.8)), math.nan
+            yield label, float((np.ptp(kept) + 1) * spacing[0] / max(abs(axis[0]), 0.8))
 
 
 def read_narrowed(path: Path) -> dict[tuple[str, int], bool]:
     """Read whether a disc is graded as narrowed, by patient and disc label."""
     with path.open(newline="") as lines:
         return {
-            (row["Patient"].strip(), 200 + int(row["IVD label"])): row["Disc narrowing"].strip() not in ("0", "")
+            (row["Patient"].strip(), 200 + int(row["IVD label"])): row["Disc narrowing"].strip()
+            not in ("0", "")
             for row in csv.DictReader(lines)
         }
 
 
-def collect(
-    masks: list[Path], narrowed: Mapping[tuple[str, int], bool]
-) -> dict[tuple[str, str], list[float]]:
-    """Pool all measures of all masks by (level or "spine", measure)."""
-    pool: dict[tuple[str, str], list[float]] = defaultdict(list)
+Pool = dict[tuple[str, str], list[float]]
+"""Values by (level or "spine", measure)."""
+
+
+def collect(masks: list[Path], narrowed: Mapping[tuple[str, int], bool]) -> Pool:
+    """Pool all measures of all masks."""
+    pool: Pool = defaultdict(list)
     low: list[tuple[str, float]] = []
     for path in masks:
         volume = read_mask(path).oriented()
         discs = profiles(volume)
-        for label, lateral, _ in lateral_widths(volume):
+        for label, lateral in lateral_widths(volume):
             pool[level_of_label(label), "lateral"].append(lateral)
         for label, disc in discs.items():
             level = level_of_label(label)
@@ -170,35 +179,40 @@ def collect(
                 pool[level, name].append(getattr(disc, name))
             if narrowed.get((path.name.split("_")[0], label), False):
                 low.append((level, disc.height_mm))
-            else:
-                for name in ("height_mm", "dome_mm", "wedge_deg"):
-                    pool[level, name].append(getattr(disc, name))
-            over = discs.get(label + 1)
-            if over is not None:
-                gap = float(np.linalg.norm(over.centre - disc.centre)) - 0.5 * (disc.height_mm + over.height_mm)
-                bend = over.angle_deg - disc.angle_deg - 0.5 * (over.wedge_deg + disc.wedge_deg)
-                pool[level, "body_height_mm"].append(gap)
-                pool[level, "body_wedge_deg"].append(bend)
-        if 201 in discs:
-            slope = 0.5 * discs[201].wedge_deg - discs[201].angle_deg
-            pool["spine", "sacral_slope_deg"].append(slope)
-            if 205 in discs:
-                pool["spine", "lordosis_l2_s1_deg"].append(
-                    slope + discs[205].angle_deg - 0.5 * discs[205].wedge_deg
-                )
-        middle = [disc for label, disc in discs.items() if 202 <= label <= 205]
-        if len(middle) == 4:
-            pool["spine", "mean_ap_mm"].append(float(np.mean([d.width_ap_mm for d in middle])))
-            pool["spine", "mean_height_mm"].append(float(np.mean([d.height_mm for d in middle])))
+                continue
+            for name in ("height_mm", "dome_mm", "wedge_deg"):
+                pool[level, name].append(getattr(disc, name))
+        _pool_bodies(pool, discs)
     for level, height in low:
-        pool[level, "narrowing"].append(height / float(np.median(pool[level, "height_mm"])))
-        pool["spine", "narrowing"].append(pool[level, "narrowing"][-1])
+        ratio = height / float(np.median(pool[level, "height_mm"]))
+        pool[level, "narrowing"].append(ratio)
+        pool["spine", "narrowing"].append(ratio)
     return pool
+
+
+def _pool_bodies(pool: Pool, discs: Mapping[int, Profile]) -> None:
+    """Add bodies, as what lies between neighbouring discs, the sacral slope and the lordosis."""
+    for label, disc in discs.items():
+        over = discs.get(label + 1)
+        if over is not None:
+            level = level_of_label(label)
+            gap = float(np.linalg.norm(over.centre - disc.centre)) - 0.5 * (disc.height_mm + over.height_mm)
+            bend = over.angle_deg - disc.angle_deg - 0.5 * (over.wedge_deg + disc.wedge_deg)
+            pool[level, "body_height_mm"].append(gap)
+            pool[level, "body_wedge_deg"].append(bend)
+    if 201 in discs:
+        slope = 0.5 * discs[201].wedge_deg - discs[201].angle_deg
+        pool["spine", "sacral_slope_deg"].append(slope)
+        if 205 in discs:
+            top = discs[205].angle_deg - 0.5 * discs[205].wedge_deg
+            pool["spine", "lordosis_l2_s1_deg"].append(slope + top)
 
 
 def main(arguments: list[str]) -> int:
     """Measure the masks named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("masks", nargs="+", type=Path)
     parser.add_argument("--gradings", type=Path)
     options = parser.parse_args(arguments)

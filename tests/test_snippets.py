@@ -22,10 +22,8 @@ from discometry.cli import main
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
-_FENCE = re.compile(
-    r"^(?P<above>[^\n]*)\n+^```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
-)
-_NOT_RUN = re.compile(r"<!-- not run: \S.* -->$")
+_FENCE = re.compile(r"^```(?P<language>\w*).*\n(?P<code>(?:.*\n)*?)```$", re.MULTILINE)
+_NOT_RUN = re.compile(r"<!-- not run: \S.* -->\s*\Z")
 _SHOWN_ONLY = {"bibtex", "csv", "json", "text"}
 
 
@@ -47,9 +45,10 @@ class Block:
 def blocks(text: str) -> Iterator[Block]:
     """Find every fenced block of a document."""
     for match in _FENCE.finditer(text):
+        language, code = match["language"], match["code"]
+        excused = _NOT_RUN.search(text, 0, match.start())
         line = text.count("\n", 0, match.start("code")) + 1
-        runs = _NOT_RUN.search(match["above"]) is None and match["language"] not in _SHOWN_ONLY
-        yield Block(line, match["language"], match["code"], runs)
+        yield Block(line, language, code, language not in _SHOWN_ONLY and not excused)
 
 
 def name_of(document: Path) -> str:
@@ -138,3 +137,9 @@ def test_blocks_are_found_and_read() -> None:
         Block(13, "text", "z\n", False),
     ]
     assert [block.commands() for block in blocks(text)][1] == [["a", "b", "c"]]
+
+
+@pytest.mark.parametrize("command", ["discometry nonsense", "discometry analyse", "make demo"])
+def test_command_that_fails_is_noticed(command: str) -> None:
+    with pytest.raises(AssertionError, match=r"ended with exit code 2|only discometry"):
+        run(command.split())

@@ -33,7 +33,7 @@ class Analyse:
     out: Path
     """Folder in which a folder named after the study is made."""
     mask: bool = False
-    """INPUT is a segmentation: SPIDER, SPINEPS, TotalSpineSeg or TotalSegmentator labels, or a binary disc mask."""
+    """INPUT is a segmentation: SPIDER, SPINEPS or TotalSpineSeg labels, or a binary disc mask."""
     image: Path | None = None
     """With --mask: the MRI on the same grid, for the report's pictures."""
     labels: str | None = None
@@ -96,7 +96,7 @@ class _Training:
     out: Path
     """Bundle folder to create or to update."""
     run_dir: Path | None = None
-    """Folder of checkpoints, history and loss picture; the same call again goes on. Default: OUT-MODEL-run."""
+    """Folder of checkpoints and history; the same call again goes on. Default: OUT-MODEL-run."""
     seed: int = 0
     """Seed of every random draw."""
 

@@ -102,6 +102,7 @@ def test_the_same_discs_in_any_convention_have_the_same_levels(
         (range(201, 206), "spider"),  # FastCleverSeg: discs only
         ([1, 100, 201, 202, 203], "spider"),  # all vertebrae as one value
         ([1, 2, 3, 4, 5, 6, 7, 100, 107, *range(201, 208)], "spider"),  # a vertebra cut by the image's edge
+        ([1, 2, 3, 4, 5, 6, 107, *range(201, 208)], "spider"),  # and no canal
         ([1, 2, 101, 102, 100, 201, 202], "spider"),  # two of them
         ([23, 24, 26, 123, 124, 223, 224, 226], "spineps"),  # an endplate of the sacrum, which has no disc
         ([24, 25, 124, 125, 224, 225], "spineps"),  # L6

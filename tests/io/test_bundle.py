@@ -133,7 +133,8 @@ def test_missing_parts_are_named(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_outside_the_folder_is_not_read(folder: Path) -> None:
-    entry = {"file": "../small/classifier.ubj", "sha256": "", "config": {}}
+    index = json.loads((folder / "bundle.json").read_text())
+    entry = index["components"]["classifier"] | {"file": "../small/classifier.ubj"}
     edit(folder, components={"classifier": entry})
     refused(folder, "damaged")
 

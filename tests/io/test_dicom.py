@@ -181,6 +181,15 @@ def test_slices_that_shift_sideways_are_refused(write_series: Writer) -> None:
     refused(folder, "shifted sideways")
 
 
+def test_rounded_directions_are_straightened(write_series: Writer) -> None:
+    grid = read_image(write_series(ImageOrientationPatient=[0, 0.9999, 0.014, 0.001, 0.014, -0.9999])).grid
+    np.testing.assert_allclose(grid.direction.T @ grid.direction, np.eye(3), atol=1e-12)
+
+
+def test_directions_that_are_not_perpendicular_are_refused(write_series: Writer) -> None:
+    refused(write_series(ImageOrientationPatient=[0, 1, 0, 0, 0.5, -0.9]), "not perpendicular")
+
+
 def test_a_single_slice_is_refused(write_series: Writer) -> None:
     refused(write_series(numbers=(0,)), "single slice")
 
@@ -207,7 +216,7 @@ def test_a_truncated_slice_is_refused(write_series: Writer, number: int, capfd) 
     assert capfd.readouterr().err == ""
 
 
-def test_damaged_compressed_pixels_are_refused(write_series: Writer, capfd) -> None:
+def test_damaged_compressed_pixels_are_refused(write_series: Writer) -> None:
     folder = write_series()
     for file in folder.iterdir():
         data = dcmread(file)
@@ -216,7 +225,6 @@ def test_damaged_compressed_pixels_are_refused(write_series: Writer, capfd) -> N
         data["PixelData"].VR = "OB"
         data.save_as(file)
     refused(folder, "cannot be read")
-    assert "no picture" not in capfd.readouterr().out
 
 
 def test_a_file_that_vanishes_is_named(write_series: Writer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,8 +264,38 @@ def test_a_sheared_nifti_is_refused(tmp_path: Path, capfd) -> None:
     data[252:256] = struct.pack("<2h", 0, 1)
     data[280:296] = struct.pack("<4f", 1, 0.3, 0, 0)
     path.write_bytes(data)
-    assert "not perpendicular" in refused(path)
+    assert "not perpendicular" in refused(path, GridError)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("matrix", ["1 0 0 0.1 1 0 0 0 1", "2 0 0 0 1 0 0 0 1", "0 0 0 0 1 0 0 0 1"])
+def test_a_sheared_metaimage_is_refused(tmp_path: Path, matrix: str) -> None:
+    path = edited(uncompressed(tmp_path / "a.mha"), "Matrix = 1 0 0 0 1 0 0 0 1", f"Matrix = {matrix}")
+    with pytest.raises((GridError, InputError), match=r"a\.mha"):
+        read_image(path)
+
+
+def test_rounded_axes_are_straightened(tmp_path: Path) -> None:
+    path = edited(
+        uncompressed(tmp_path / "a.mha"), "= 1 0 0 0 1 0 0 0 1", "= 0.707 0.707 0 -0.707 0.707 0 0 0 1"
+    )
+    grid = read_image(path).grid
+    np.testing.assert_allclose(grid.direction.T @ grid.direction, np.eye(3), atol=1e-12)
+    assert grid.spacing_mm == pytest.approx((1, 2, 3), abs=1e-12)
+    assert grid.direction[0, 0] == pytest.approx(np.sqrt(0.5), abs=1e-12)
+    again = read_image(write_volume(read_image(path), tmp_path / "b.nii.gz"))
+    assert again.grid.same_as(grid, tolerance_mm=1e-3)
+
+
+def test_a_file_that_may_not_be_read_is_refused(ramp: dict[str, Path], monkeypatch) -> None:
+    (ramp[".mha"].parent / "a.unknown").write_bytes(b"")
+
+    def locked(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", locked)  # root may read anything
+    assert "Permission denied" in refused(ramp[".mha"])
+    assert "no known format" in refused(ramp[".mha"].parent / "a.unknown")
 
 
 @pytest.mark.parametrize("suffix", [".mha", ".nii", ".nrrd"])

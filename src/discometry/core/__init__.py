@@ -1,0 +1,1 @@
+"""What everything else speaks of; numpy and the standard library only."""

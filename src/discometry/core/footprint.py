@@ -22,8 +22,10 @@ _ORDER = 8
 """Harmonics of the correction ``c``."""
 _WALL_ORDER = 2
 """Harmonics of the wall's lean and bulge."""
-_SPREAD = 0.25
-"""Standard deviation expected of the correction's k-th harmonic, times k squared."""
+_SPREAD = 0.1
+"""Standard deviation expected of the correction's k-th harmonic, times k squared, where a superellipse fits .."""
+_LOOSEN = 3.0
+""".. and at most by how much more where it does not: real discs are not superellipses."""
 _WALL_SPREAD = 0.02
 _EXPONENT = (2.5, 0.7)
 """Superellipse exponent expected (mean, standard deviation); lumbar discs have 2.2 to 2.8."""
@@ -154,7 +156,7 @@ def fourier(angle: FloatArray, order: int) -> tuple[FloatArray, FloatArray]:
     return np.stack(values, axis=1), np.stack(slopes, axis=1)
 
 
-def fit_footprint(rim: RimFaces, start: Superellipse) -> Footprint:
+def fit_footprint(rim: RimFaces, start: Superellipse, *, rough: bool = False) -> Footprint:
     """Fit the outline to the faces of the side wall.
 
     Parameters
@@ -163,9 +165,14 @@ def fit_footprint(rim: RimFaces, start: Superellipse) -> Footprint:
         Faces of the side wall.
     start
         A superellipse not far off.
+    rough
+        Leave out the Fourier series.
     """
-    base, bulge = _fit_superellipse(rim, start)
-    wall = _fit_correction(rim, base, bulge)
+    base, bow, misfit = _fit_superellipse(rim, start)
+    if rough:
+        wall = np.zeros(2 * (_ORDER + 2 * _WALL_ORDER) + 3)
+    else:
+        wall = _fit_correction(rim, base, bow, _SPREAD * min(_LOOSEN, misfit))
     angles = (np.arange(_OUTLINE_POINTS) + 0.5) * (2.0 * np.pi / _OUTLINE_POINTS)
     terms, _ = fourier(angles, _ORDER)
     low = 2 * _WALL_ORDER + 1
@@ -180,18 +187,19 @@ def fit_footprint(rim: RimFaces, start: Superellipse) -> Footprint:
     return Footprint(base, plain * np.maximum(1.0 + farthest, 0.1))
 
 
-def _fit_superellipse(rim: RimFaces, start: Superellipse) -> tuple[Superellipse, float]:
-    """Gauss-Newton fit of half widths, centre, angle, exponent and the wall's bow."""
-    base, bow = start, 0.0
+def _fit_superellipse(rim: RimFaces, start: Superellipse) -> tuple[Superellipse, float, float]:
+    """Gauss-Newton fit of half widths, centre, angle, exponent and the wall's bow; and the misfit, at least 1."""
+    base, bow, misfit = start, 0.0, 1.0
     expected, spread = _EXPONENT
-    for _ in range(6):
+    for _ in range(8):
         unit = base.to_unit(rim.xy)
         rho, gradient, by_exponent = base.radius(unit)
         slope = gradient / base.half_mm
         in_plane = slope @ base.axes.T
         weights = rim.weights(np.column_stack([in_plane, -2.0 * bow * rim.level * rim.level_per_mm]))
         residual = rho - 1.0 - bow * rim.level**2
-        weights /= _PATCH * max(1.0, float(np.average(residual**2 * weights, weights=weights)))
+        misfit = max(1.0, float(np.average(residual**2 * weights, weights=weights)) ** 0.5)
+        weights /= _PATCH * misfit**2
         own = unit * base.half_mm
         jacobian = np.column_stack(
             [
@@ -219,10 +227,12 @@ def _fit_superellipse(rim: RimFaces, start: Superellipse) -> tuple[Superellipse,
             exponent=float(np.clip(base.exponent + np.clip(step[5], -0.7, 0.7), 1.5, 12.0)),
         )
         bow += float(step[6])
-    return base, bow
+        if np.all(np.abs(step) < (0.02, 0.02, 0.02, 0.02, 5e-4, 5e-3, 5e-4)):
+            break
+    return base, bow, misfit
 
 
-def _fit_correction(rim: RimFaces, base: Superellipse, bow: float) -> FloatArray:
+def _fit_correction(rim: RimFaces, base: Superellipse, bow: float, spread: float) -> FloatArray:
     """Coefficients of the relative radius: Fourier series of middle, lean and bow, one after the other."""
     unit = base.to_unit(rim.xy)
     rho, gradient, _ = base.radius(unit)
@@ -232,7 +242,7 @@ def _fit_correction(rim: RimFaces, base: Superellipse, bow: float) -> FloatArray
     design = np.concatenate([terms, terms[:, :low] * level, terms[:, :low] * level**2], axis=1)
     by_angle = np.concatenate([slopes, slopes[:, :low] * level, slopes[:, :low] * level**2], axis=1)
     order = np.concatenate([[1.0], np.repeat(np.arange(1.0, _ORDER + 1.0), 2)])
-    stiffness = np.concatenate([(order**2 / _SPREAD) ** 2, np.full(2 * low, _WALL_SPREAD**-2)])
+    stiffness = np.concatenate([(order**2 / spread) ** 2, np.full(2 * low, _WALL_SPREAD**-2)])
     # The gradient of the polar angle in unit axes.
     turning = np.column_stack([-unit[:, 1], unit[:, 0]]) / np.sum(unit**2, axis=1, keepdims=True)
     found = np.zeros(design.shape[1])

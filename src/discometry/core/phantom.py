@@ -79,7 +79,9 @@ def phantom_grid(
     """
     if slice_axis not in (*_SLICE_ORDER, "lps"):
         raise GridError(
-            f"slice axis {slice_axis!r}", expected="sagittal, coronal, axial or lps", action="use one of these"
+            f"slice axis {slice_axis!r}",
+            expected="sagittal, coronal, axial or lps",
+            action="use one of these",
         )
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     if spacing.shape != (3,) or not (spacing > 0).all() or lateral_mm <= 0:
@@ -93,14 +95,16 @@ def phantom_grid(
     discs = (phantom,) if isinstance(phantom, PhantomDisc) else phantom.discs
     corners = np.concatenate([_corners(disc) for disc in discs]) @ turn
     middle = np.mean([disc.centre_lps for disc in discs], axis=0) @ turn
-    low = np.array([middle[0] - lateral_mm / 2, *(corners.min(axis=0)[1:] - (anterior_mm, inferior_mm))])
-    high = np.array([middle[0] + lateral_mm / 2, *(corners.max(axis=0)[1:] + (posterior_mm, superior_mm))])
+    low = corners.min(axis=0) - np.array([0.0, anterior_mm, inferior_mm])
+    high = corners.max(axis=0) + np.array([0.0, posterior_mm, superior_mm])
+    low[0], high[0] = middle[0] - lateral_mm / 2, middle[0] + lateral_mm / 2
     step = np.empty(3)
     step[list(order)] = spacing
     count = np.maximum(np.rint((high - low) / step), 1).astype(int)
     first = (low + high) / 2 - step * (count - 1) / 2
     shape = [int(count[axis]) for axis in order]
-    return Grid.from_spacing(shape, spacing, origin_mm=tuple(turn @ first), direction=turn[:, list(order)])
+    origin, direction = tuple(float(x) for x in turn @ first), turn[:, list(order)]
+    return Grid.from_spacing(shape, spacing.tolist(), origin_mm=origin, direction=direction)
 
 
 def _corners(disc: PhantomDisc) -> NDArray[np.float64]:
@@ -153,7 +157,7 @@ def disc_fraction(disc: PhantomDisc, grid: Grid, *, subsample_mm: float = SUBSAM
 
 
 def render_disc_mask(disc: PhantomDisc, grid: Grid, *, subsample_mm: float = SUBSAMPLE_MM) -> Volume:
-    """Tell the voxels (bool) of which a disc fills at least half, by samples at most ``subsample_mm`` apart."""
+    """Tell the voxels (bool) of which a disc fills at least half, as :func:`disc_fraction` samples them."""
     return Volume(grid, disc_fraction(disc, grid, subsample_mm=subsample_mm).array >= 0.5)
 
 
@@ -171,7 +175,8 @@ def _fraction(
         [s.start for s in window], [s.stop for s in window]
     )
     share = np.empty(part.grid.shape, dtype=np.float32)
-    for rows, fine, merge in fine_slabs(part.grid, subsample_mm):
-        whole = tuple(slice(0, n) for n in fine.shape)
+    for rows, fine, merge in fine_slabs(part.grid, subsample_mm, odd=True):
+        i, j, k = fine.shape
+        whole = (slice(0, i), slice(0, j), slice(0, k))
         share[rows] = merge(disc.inside(*local_axes(fine, frame, whole, np.float64)))
     return window, share

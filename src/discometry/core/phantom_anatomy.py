@@ -51,6 +51,10 @@ class Structure(IntEnum):
     ILIUM_CORTEX = 29
     ILIUM_MARROW = 30
     FACET_JOINT = 31
+    BOWEL_FLUID = 32
+    DURA = 33
+    MESENTERY = 34
+    INTERSPINOUS = 35
 
 
 _TISSUES = {
@@ -63,7 +67,7 @@ TISSUE_OF: dict[Structure, Tissue] = {
     item: next((t for t, names in _TISSUES.items() if item.name in names), Tissue.BACKGROUND)
     for item in Structure
 }
-"""The segmenter's class of every structure. As in SPIDER the canal is the dural sac and the sacrum is background."""
+"""The segmenter's class of every structure; as in SPIDER the canal is the sac and the sacrum background."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -128,6 +132,8 @@ class Rod:
     rind: Structure | None = None
     rind_mm: float = 1.0
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    joined: bool = True
+    """Whether it grows together with what was painted before: its rind spares filling of its own kind."""
 
     def moved(self, rotation: Array, shift_mm: Array) -> Rod:
         """Turn the rod about the world's origin, then shift it."""
@@ -151,7 +157,7 @@ class Ellipsoid:
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Course:
-    """What runs along the spine, tabulated over the height ``z`` of the phantom's own frame (1-D arrays, mm)."""
+    """What runs along the spine, over the height ``z`` of the phantom's own frame (1-D arrays, mm)."""
 
     z: Array
     """Evenly spaced heights."""
@@ -176,13 +182,15 @@ class Course:
     """Back of the back muscles in the mid-plane."""
     skin_y: Array
     """Skin of the back in the mid-plane."""
+    conus_level: float
+    """Level at which the cord ends."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Phantom:
     """An analytic lumbar spine; discs, bodies and other parts are placed in the world.
 
-    ``pose`` is the rigid map (rotation, shift in mm) from the frame in which ``course`` is tabulated to the world.
+    ``pose`` is the place in the world of the phantom's own frame, in which ``course`` is tabulated.
     """
 
     discs: tuple[PhantomDisc, ...]
@@ -198,5 +206,8 @@ class Phantom:
     half_torso_mm: float
     pose: Frame
     seed: int
-    levels: tuple[str, ...] = ()
-    """Level of each disc."""
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Level of each disc."""
+        return tuple(disc.level for disc in self.discs)

@@ -83,11 +83,10 @@ def sample_phantom(
         organs=tuple(draw_organs(rng, course, plan.size)),
         course=course,
         cauda=cauda_roots(rng),
-        anterior_mm=plan.size * rng.uniform(95.0, 150.0),
+        anterior_mm=plan.size * rng.uniform(120.0, 175.0),
         half_torso_mm=plan.size * rng.uniform(150.0, 185.0),
         pose=Frame(np.zeros(3), np.eye(3)),
         seed=seed,
-        levels=tuple(disc.level for disc in discs),
     )
     turn = rotation_from_angles(tilt_deg)
     middle = np.mean([disc.centre_lps for disc in discs], axis=0)
@@ -126,7 +125,7 @@ def _plan(rng: np.random.Generator, n_discs: int, narrowed: set[int], config: Ph
     slope = float(np.clip(_draw(rng, config.sacral_slope_deg, config.spread), 15.0, 62.0))
     exponent = rng.uniform(*config.exponent)
     # Lordosis and slope go together: a steep sacrum needs more bend above it.
-    bend = (slope - config.sacral_slope_deg[0]) 
+    bend = slope - config.sacral_slope_deg[0]
     wave = rng.uniform(0.0, 2 * math.pi)
     swing = config.scoliosis_deg * config.spread * rng.standard_normal()
     discs, heights, wedges = [], [], []

@@ -8,7 +8,7 @@ superellipse radius of a point. The disc is bounded
 - at the side by ``rho <= 1 + bulge (1 - t^2)``, ``t`` running from -1 to 1 over the height of the rim.
 
 Because the area element of a superellipse is ``rho d(rho)`` times a function of direction alone, every dome
-adds exactly half its height to the mean height, the wedge adds nothing, and the bulge integrates in closed form.
+adds exactly half its height to the mean height, the wedge adds nothing, and the bulge has a closed form.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def rotation_from_angles(tilt_deg: tuple[float, float, float]) -> NDArray[np.flo
     """
     if not all(abs(angle) <= 80.0 for angle in tilt_deg):
         raise InputError(
-            f"tilt angles {tilt_deg}", expected="three angles within +-80 degrees", action="give smaller angles"
+            f"tilt angles {tilt_deg}",
+            expected="three angles within +-80 degrees",
+            action="give smaller angles",
         )
     sagittal, coronal, transverse = (math.radians(angle) for angle in tilt_deg)
     superior = np.array([-math.tan(coronal), math.tan(sagittal), 1.0])
@@ -60,10 +62,10 @@ def rotation_from_angles(tilt_deg: tuple[float, float, float]) -> NDArray[np.flo
 
 
 def angles_of_rotation(rotation: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Give the sagittal, coronal and transverse angle (degrees) of a frame: the inverse of building it from them.
+    """Give the sagittal, coronal and transverse angle of a frame, degrees: undo :func:`rotation_from_angles`.
 
-    Sagittal and coronal are those of the plane's trace in the world's sagittal and coronal plane, transverse that
-    of the left axis seen from above.
+    Sagittal and coronal angle are those of the plane's trace in the world's sagittal and coronal plane, the
+    transverse angle is that of the left axis seen from above.
     """
     left, superior = rotation[:, 0], rotation[:, 2]
     return (
@@ -126,7 +128,7 @@ class PhantomDisc:
         return level_of_label(self.label)
 
     @property
-    def centroid_height_mm(self) -> float:
+    def height_max_mm(self) -> float:
         """Largest height: at the centre, domes included."""
         return self.height_mm + self.dome_superior_mm + self.dome_inferior_mm
 
@@ -146,7 +148,9 @@ class PhantomDisc:
     def geometry(self) -> Geometry:
         """Give the true measures in closed form; the ``paper_`` group stays NaN."""
         n, g = self.exponent, self.bulge
-        plain = 4 * self.half_lateral_mm * self.half_ap_mm * math.gamma(1 + 1 / n) ** 2 / math.gamma(1 + 2 / n)
+        plain = (
+            4 * self.half_lateral_mm * self.half_ap_mm * math.gamma(1 + 1 / n) ** 2 / math.gamma(1 + 2 / n)
+        )
         inner = self.height_mm + 0.5 * (self.dome_superior_mm + self.dome_inferior_mm)
         volume = plain * (inner + self.height_mm * (4 / 3 * g + 8 / 15 * g * g))
         footprint = plain * (1 + g) ** 2

@@ -40,7 +40,7 @@ _BOTH: Mapping[Structure, tuple[float, float]] = {
     _S.SACRUM_CORTEX: (0.13, 0.09),
     _S.SACRUM_MARROW: (0.58, 0.38),
     _S.SACRUM_DISC: (0.30, 0.22),
-    _S.VEIN: (0.45, 0.60),
+    _S.VEIN: (0.40, 0.55),
     _S.AORTA: (0.08, 0.05),
     _S.VENA_CAVA: (0.12, 0.10),
     _S.BOWEL_WALL: (0.34, 0.26),
@@ -52,6 +52,10 @@ _BOTH: Mapping[Structure, tuple[float, float]] = {
     _S.ILIUM_CORTEX: (0.13, 0.09),
     _S.ILIUM_MARROW: (0.65, 0.45),
     _S.FACET_JOINT: (0.30, 0.70),
+    _S.BOWEL_FLUID: (0.25, 0.85),
+    _S.DURA: (0.18, 0.25),
+    _S.MESENTERY: (0.80, 0.60),
+    _S.INTERSPINOUS: (0.58, 0.42),
 }
 
 CONTRASTS: Mapping[str, Mapping[Structure, float]] = MappingProxyType(
@@ -63,11 +67,13 @@ CONTRASTS: Mapping[str, Mapping[Structure, float]] = MappingProxyType(
 """Signal of every structure, 1 = brightest, for spin-echo-like contrasts."""
 
 _TEXTURE: Mapping[Structure, float] = {
-    _S.MUSCLE: 0.5,
-    _S.FAT: 0.12,
-    _S.MARROW: 0.12,
+    _S.MUSCLE: 0.15,
+    _S.FAT: 0.06,
+    _S.MESENTERY: 0.22,
+    _S.INTERSPINOUS: 0.3,
+    _S.MARROW: 0.10,
     _S.POSTERIOR_MARROW: 0.2,
-    _S.SACRUM_MARROW: 0.15,
+    _S.SACRUM_MARROW: 0.11,
     _S.ILIUM_MARROW: 0.15,
     _S.NUCLEUS: 0.12,
     _S.INNER_ANNULUS: 0.25,
@@ -77,8 +83,12 @@ _TEXTURE: Mapping[Structure, float] = {
     _S.BOWEL_WALL: 0.25,
     _S.CSF: 0.05,
     _S.CORD: 0.05,
-    _S.EPIDURAL_FAT: 0.1,
+    _S.EPIDURAL_FAT: 0.06,
+    _S.BOWEL_FLUID: 0.15,
 }
+
+_FAT_IN_MUSCLE = 0.25
+"""Share of fat in a streak of a muscle."""
 
 
 def render_mri(
@@ -88,8 +98,10 @@ def render_mri(
     contrast: str | Mapping[Structure, float] = "t2",
     seed: int = 0,
     noise: float = 0.02,
-    bias: float = 0.25,
+    bias: float = 0.2,
+    coil: float = 0.5,
     texture: float = 1.0,
+    variation: float = 0.05,
     subsample_mm: float = SUBSAMPLE_MM,
 ) -> Volume:
     """Render a phantom as an MRI (float32, brightest tissue about 1).
@@ -99,13 +111,17 @@ def render_mri(
     contrast
         ``"t1"``, ``"t2"``, or a signal for each structure; those left out are black.
     seed
-        Seed of texture, bias field and noise; together with the phantom it fixes the image.
+        Seed of texture, fields and noise; together with the phantom it fixes the image.
     noise
-        Standard deviation of the Rician noise's two channels.
+        Standard deviation of each of the Rician noise's two channels.
     bias
-        Size of the smooth bias field: the logarithm of the gain is about this large.
+        Size of the smooth bias field: the logarithm of the gain has about this standard deviation.
+    coil
+        Logarithm of the gain that a surface coil at the back loses over each 100 mm towards the front.
     texture
-        Factor on the tissues' own unevenness.
+        Factor on the tissues' own unevenness and the fat in the muscles.
+    variation
+        Spread of the logarithm of each structure's signal: scanners and patients differ.
     subsample_mm
         Largest distance between the samples that make up a voxel (partial volume).
 
@@ -114,68 +130,97 @@ def render_mri(
     InputError
         If the contrast is unknown or a strength is negative.
     """
-    if min(noise, bias, texture) < 0:
+    if min(noise, bias, coil, texture, variation) < 0:
         raise InputError(
-            f"noise {noise}, bias {bias}, texture {texture}", expected="none below 0", action="give 0 for none"
+            f"noise {noise}, bias {bias}, coil {coil}, texture {texture}, variation {variation}",
+            expected="none below 0",
+            action="give 0 for none",
         )
-    signal, rough = _signals(phantom, contrast)
     rng = np.random.default_rng(np.random.SeedSequence([seed, phantom.seed, 0x3A17]))
-    image = np.empty(grid.shape, dtype=np.float32)
-    uneven = np.empty(grid.shape, dtype=np.float32)
+    tables = _signals(phantom, _contrast(contrast), variation, rng)
+    image, uneven, streaked = (np.empty(grid.shape, dtype=np.float32) for _ in tables)
     for rows, fine, merge in fine_slabs(grid, subsample_mm):
         codes = paint(phantom, fine)
-        image[rows] = merge(signal[codes])
-        uneven[rows] = merge(rough[codes])
+        for array, table in zip((image, uneven, streaked), tables, strict=True):
+            array[rows] = merge(table[codes])
     if texture:
         image += texture * uneven * _texture_field(rng, grid)
+        image += texture * streaked * np.maximum(_smooth_field(rng, grid, (4.0, 4.0, 20.0)) - 0.6, 0.0)
     if bias:
-        image *= np.exp(bias * _smooth_field(rng, grid, 110.0))
+        image *= np.exp(bias * _smooth_field(rng, grid, (110.0, 110.0, 110.0)))
+    if coil:
+        image *= np.exp(0.01 * coil * _towards_back(phantom, grid))
     if noise:
         real = image + noise * rng.standard_normal(grid.shape, dtype=np.float32)
         image = np.hypot(real, noise * rng.standard_normal(grid.shape, dtype=np.float32))
     return Volume(grid, np.maximum(image, 0.0, dtype=np.float32))
 
 
-def _signals(phantom: Phantom, contrast: str | Mapping[Structure, float]) -> tuple[Floats, Floats]:
-    """Signal and unevenness of every painted code."""
-    if isinstance(contrast, str):
-        if contrast not in CONTRASTS:
-            raise InputError(
-                f"contrast {contrast!r}", expected=f"one of {', '.join(CONTRASTS)}", action="name one of these"
-            )
-        contrast = CONTRASTS[contrast]
+def _contrast(contrast: str | Mapping[Structure, float]) -> Mapping[Structure, float]:
+    if not isinstance(contrast, str):
+        return contrast
+    if contrast not in CONTRASTS:
+        raise InputError(
+            f"contrast {contrast!r}", expected=f"one of {', '.join(CONTRASTS)}", action="name one of these"
+        )
+    return CONTRASTS[contrast]
+
+
+def _signals(
+    phantom: Phantom, contrast: Mapping[Structure, float], variation: float, rng: np.random.Generator
+) -> tuple[Floats, Floats, Floats]:
+    """Signal, unevenness, and gain by streaks of fat, of every painted code."""
     table = structure_of_code()
-    signal = np.array([contrast.get(Structure(s), 0.0) for s in table], dtype=np.float32)
+    factors = np.exp(variation * rng.standard_normal(len(Structure)))
+    by_structure = np.array([contrast.get(item, 0.0) for item in Structure]) * factors
+    signal = by_structure.astype(np.float32)[table]
     rough = np.array([_TEXTURE.get(Structure(s), 0.0) for s in table], dtype=np.float32)
+    fat = by_structure[Structure.FAT] - by_structure[Structure.MUSCLE]
+    streaks = np.where(table == Structure.MUSCLE, _FAT_IN_MUSCLE * fat, 0.0).astype(np.float32)
     for index, disc in enumerate(phantom.discs):
         # A dry disc loses the contrast between nucleus and annulus.
         first = DISC_CODE + 8 * index
-        wet = disc.hydration
         for part in (1, 2, 3):
-            signal[first + part] = signal[first] + wet * (signal[first + part] - signal[first])
+            signal[first + part] = signal[first] + disc.hydration * (signal[first + part] - signal[first])
     for index, body in enumerate(phantom.bodies):
         signal[MARROW_CODE + index] *= body.marrow
-    return signal, rough * signal
+    return signal, rough * signal, streaks
+
+
+def _towards_back(phantom: Phantom, grid: Grid) -> Floats:
+    """Distance of every voxel behind the middle of the discs along the phantom's own axis, mm."""
+    axis = phantom.pose.rotation[:, 1]
+    middle = np.mean([disc.centre_lps for disc in phantom.discs], axis=0)
+    steps = axis @ grid.affine[:3, :3]
+    i, j, k = (np.arange(n) * step for n, step in zip(grid.shape, steps, strict=True))
+    offset = float(axis @ (grid.affine[:3, 3] - middle))
+    away = (i + offset)[:, None, None] + j[None, :, None] + k[None, None, :]
+    clipped: Floats = np.clip(away, -150.0, 60.0).astype(np.float32)
+    return clipped
 
 
 def _texture_field(rng: np.random.Generator, grid: Grid) -> Floats:
     """Mixture of unevenness at three grains, about unit standard deviation."""
-    field = 0.6 * _smooth_field(rng, grid, 14.0)
-    field += 0.6 * _smooth_field(rng, grid, 5.0)
-    field += 0.5 * _smooth_field(rng, grid, 2.2)
+    field = 0.5 * _smooth_field(rng, grid, (14.0, 14.0, 14.0))
+    field += 0.6 * _smooth_field(rng, grid, (5.0, 5.0, 5.0))
+    field += 0.6 * _smooth_field(rng, grid, (2.2, 2.2, 2.2))
     return field
 
 
-def _smooth_field(rng: np.random.Generator, grid: Grid, grain_mm: float) -> Floats:
-    """Trilinear noise of about unit standard deviation with a knot every ``grain_mm`` along the array axes."""
-    extent = [(n - 1) * step for n, step in zip(grid.shape, grid.spacing_mm, strict=True)]
-    knots = [int(np.ceil(length / grain_mm)) + 2 for length in extent]
-    field = rng.standard_normal(knots, dtype=np.float32)
+def _smooth_field(rng: np.random.Generator, grid: Grid, grain_mm: tuple[float, float, float]) -> Floats:
+    """Trilinear noise of about unit standard deviation, its knots ``grain_mm`` apart along L, P, S."""
+    grains = [grain_mm[world] for world in grid.world_axes]
+    sizes = list(zip(grid.shape, grid.spacing_mm, grains, strict=True))
+    knots = [int(np.ceil((n - 1) * step / grain)) + 2 for n, step, grain in sizes]
+    field: Floats = rng.standard_normal(knots, dtype=np.float32)
     offset = rng.uniform(0.0, 1.0, 3)
-    for axis, (n, step) in enumerate(zip(grid.shape, grid.spacing_mm, strict=True)):
-        place = np.arange(n) * (step / grain_mm) + offset[axis] * (1 - 1e-6)
+    for axis, (n, step, grain) in enumerate(sizes):
+        place = np.arange(n) * (step / grain) + offset[axis]
         low = np.minimum(place.astype(np.intp), knots[axis] - 2)
         share = (place - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-        field = np.take(field, low, axis) * (1 - share) + np.take(field, low + 1, axis) * share
+        share = np.minimum(share, 1.0)
+        low_field, high_field = np.take(field, low, axis), np.take(field, low + 1, axis)
+        field = low_field + share * (high_field - low_field)
     # Linear interpolation between knots keeps 2/3 of the variance along each axis.
-    return field * np.float32(1.5**1.5)
+    scaled: Floats = field * np.float32(1.5**1.5)
+    return scaled

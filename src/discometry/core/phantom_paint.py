@@ -37,7 +37,7 @@ def structure_of_code() -> NDArray[np.uint8]:
     return table
 
 
-def box_of(grid: Grid, frame: Frame, low: Sequence[float], high: Sequence[float]) -> Window | None:
+def box_of(grid: Grid, frame: Frame, low: NDArray[np.float64], high: NDArray[np.float64]) -> Window | None:
     """Voxels of a grid whose centres may lie in a box of a frame; None if there are none."""
     corners = np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, -1).T
     index = grid.to_index(corners @ frame.rotation.T + frame.centre)
@@ -83,18 +83,24 @@ class Canvas:
         if window is None:
             return
         x, y, z = local_axes(self.grid, rod.frame, window)
-        x, y, z = (np.float32(1 / s) * q - np.float32(o) for s, q, o in zip(scale, (x, y, z), start, strict=True))
+        x, y, z = (
+            np.float32(1 / s) * q - np.float32(o) for s, q, o in zip(scale, (x, y, z), start, strict=True)
+        )
         along = (end - start).astype(np.float32)
         length = float(along @ along)
         share = np.zeros_like(x)
         if length > 0:
             share = np.clip((x * along[0] + y * along[1] + z * along[2]) / np.float32(length), 0, 1)
-        away = np.sqrt((x - share * along[0]) ** 2 + (y - share * along[1]) ** 2 + (z - share * along[2]) ** 2)
+        away = np.sqrt(
+            (x - share * along[0]) ** 2 + (y - share * along[1]) ** 2 + (z - share * along[2]) ** 2
+        )
         away -= rod.radii_mm[0] + share * (rod.radii_mm[1] - rod.radii_mm[0])
         part = self.codes[window]
-        part[away <= 0] = rod.fill if rod.rind is None else rod.rind
-        if rod.rind is not None:
-            part[away <= -rod.rind_mm] = rod.fill
+        if rod.rind is None:
+            part[away <= 0] = rod.fill
+            return
+        part[(away <= 0) & (part != rod.fill) if rod.joined else away <= 0] = rod.rind
+        part[away <= -rod.rind_mm] = rod.fill
 
     def ellipsoid(self, organ: Ellipsoid, allowed: NDArray[np.bool_] | None = None) -> None:
         """Paint an ellipsoid, only over voxels that are ``allowed``."""
@@ -160,8 +166,8 @@ class Canvas:
         part[inside & (ends < 1.1)] = rind if body.sacral else Structure.ENDPLATE
         part[inside & (depth > 0.9) & (ends > 1.1)] = fill
         if not body.sacral:
-            vein = (np.abs(z) < 2.2) & (y > 0.45 * body.half_ap_mm)
-            vein &= np.abs(x) < 6.0 * (y / body.half_ap_mm - 0.35)
+            vein = (np.abs(z) < 3.2 * (y / body.half_ap_mm - 0.5)) & (depth > 0.5)
+            vein &= np.abs(x) < 9.0 * (y / body.half_ap_mm - 0.4)
             part[inside & vein] = Structure.VEIN
 
     def _surface(
@@ -205,8 +211,7 @@ def paint(phantom: Phantom, grid: Grid, *, soft: bool = True) -> NDArray[np.uint
     canvas = Canvas(grid)
     field_of = SoftField(phantom, grid)
     if soft:
-        field_of.paint_outside(canvas.codes)
-        abdomen = canvas.codes == Structure.FAT
+        abdomen = field_of.paint_outside(canvas.codes)
         for organ in phantom.organs:
             canvas.ellipsoid(organ, abdomen)
         field_of.paint_epidural(canvas.codes)

@@ -44,7 +44,7 @@ class PhantomConfig:
     """Angle of the S1 endplate against horizontal, mean and standard deviation."""
     scoliosis_deg: float = 2.0
     """Spread of the coronal swing of the curve."""
-    narrowing: tuple[float, float] = (0.35, 0.65)
+    narrowing: tuple[float, float] = (0.4, 0.8)
     """Range of the factor on the height of narrowed discs."""
     bulge: tuple[float, float] = (0.01, 0.06)
     """Range of the side wall's bulge, as a fraction of the half widths."""
@@ -52,7 +52,11 @@ class PhantomConfig:
     """Range of the footprint's superellipse exponent."""
     canal_ap_mm: tuple[float, float] = (12.5, 1.5)
     """AP diameter of the dural sac, averaged over the levels."""
-    canal_lateral_mm: tuple[float, float] = (18.0, 2.0)
-    """Lateral diameter of the dural sac."""
+    canal_lateral_mm: tuple[float, float] = (19.0, 1.8)
+    """Lateral diameter of the dural sac at L2 and L3."""
+    conus_level: tuple[float, float] = (4.75, 0.4)
+    """Where the cord ends: 0 is the S1 endplate, 4 to 5 the body of L1."""
+    sac_end_level: tuple[float, float] = (-1.6, 0.35)
+    """Where the dural sac ends: -1 to -2 is S2."""
     subcutaneous_mm: tuple[float, float] = (8.0, 35.0)
     """Range of the fat under the skin of the back."""

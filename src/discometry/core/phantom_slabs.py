@@ -21,8 +21,10 @@ _SLAB_SAMPLES = 3_000_000
 Merge = Callable[[NDArray[np.generic]], NDArray[np.float32]]
 
 
-def subsamples(grid: Grid, subsample_mm: float) -> tuple[int, int, int]:
-    """Samples along each axis of a voxel so that they lie at most ``subsample_mm`` apart.
+def subsamples(grid: Grid, subsample_mm: float, *, odd: bool = False) -> tuple[int, int, int]:
+    """Count the samples along each axis of a voxel so that they lie at most ``subsample_mm`` apart.
+
+    An ``odd`` number of them never comes out exactly half full, which would bias a mask cut at one half.
 
     Raises
     ------
@@ -34,11 +36,11 @@ def subsamples(grid: Grid, subsample_mm: float) -> tuple[int, int, int]:
             f"samples {subsample_mm} mm apart", expected="a positive distance", action="give 0.5 to 1 mm"
         )
     i, j, k = (max(1, math.ceil(step / subsample_mm - 1e-6)) for step in grid.spacing_mm)
-    return i, j, k
+    return (i | 1, j | 1, k | 1) if odd else (i, j, k)
 
 
-def fine_slabs(grid: Grid, subsample_mm: float) -> Iterator[tuple[slice, Grid, Merge]]:
-    """Walk through a grid in slabs along its first axis.
+def fine_slabs(grid: Grid, subsample_mm: float, *, odd: bool = False) -> Iterator[tuple[slice, Grid, Merge]]:
+    """Walk through a grid in slabs along its first axis, with samples as :func:`subsamples` counts them.
 
     Yields
     ------
@@ -46,7 +48,7 @@ def fine_slabs(grid: Grid, subsample_mm: float) -> Iterator[tuple[slice, Grid, M
     the finer grid to float32 on the slab. No finer grid has many more than three million voxels, unless one
     row of the grid does.
     """
-    parts = np.array(subsamples(grid, subsample_mm))
+    parts = np.array(subsamples(grid, subsample_mm, odd=odd))
     row = int(np.prod(parts)) * grid.shape[1] * grid.shape[2]
     rows = max(1, _SLAB_SAMPLES // row)
     for start in range(0, grid.shape[0], rows):

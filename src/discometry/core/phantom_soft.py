@@ -1,4 +1,4 @@
-"""Soft tissues that follow the spine: the torso's wall, muscles, fat, vessels, and the canal with its nerves."""
+"""Soft tissues that follow the spine: the torso's wall, muscles, fat, vessels, the canal and its nerves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from discometry.core.phantom_anatomy import Course, Phantom, Structure
+from discometry.core.phantom_anatomy import Phantom, Structure
 from discometry.core.volume import Grid
 
 __all__ = ["SoftField"]
@@ -46,14 +46,15 @@ class SoftField:
         z, course = self._axes[2], self.phantom.course
         step = course.z[1] - course.z[0]
         rows = np.rint((z - np.float32(course.z[0])) / np.float32(step))
-        return np.clip(rows, 0, len(course.z) - 1).astype(np.intp)
+        found: NDArray[np.intp] = np.clip(rows, 0, len(course.z) - 1).astype(np.intp)
+        return found
 
     def _along(self, values: NDArray[np.float64]) -> Floats:
         """Value of a tabulated curve at each voxel's height."""
         return values.astype(np.float32)[self._rows]
 
-    def paint_outside(self, codes: Codes) -> None:
-        """Paint air, skin, fat, muscles and great vessels over the whole grid."""
+    def paint_outside(self, codes: Codes) -> NDArray[np.bool_]:
+        """Paint air, skin, fat, muscles and great vessels over the whole grid; tell where organs may lie."""
         course, phantom = self.phantom.course, self.phantom
         x, y, _ = self._axes
         u = np.abs(x - self._along(course.spine_x))
@@ -62,25 +63,32 @@ class SoftField:
         front = float(np.median(course.spine_y)) - phantom.anterior_mm
         wide = phantom.half_torso_mm
         skin, fascia = self._along(course.skin_y), self._along(course.fascia_y)
+        # A shallow furrow runs down the middle of the back.
+        furrow = 4.0 * np.exp(-((u / 13.0) ** 2))
+        skin, fascia = skin - furrow, fascia - furrow
         flat = _Shell(x - self._along(course.spine_x), y)
         codes[flat.inside(wide, front, skin)] = Structure.SKIN
         codes[flat.inside(wide - 2.0, front + 2.0, skin - 2.0)] = Structure.FAT
         codes[flat.inside(wide - 16.0, front + 18.0, fascia)] = Structure.FASCIA
         wall = flat.inside(wide - 17.2, front + 19.2, fascia - 1.2)
         codes[wall] = Structure.MUSCLE
-        back = depth + 13.0
+        back = depth + 13.0 - 0.003 * u * u
         hollow = flat.inside(wide - 30.0, front + 30.0, fascia - 1.2) & (v < back) & (u < wide - 30.0)
         codes[hollow] = Structure.FAT
+        codes[hollow & (v < 0.002 * u * u - depth - 28.0)] = Structure.MESENTERY
         muscle = v - back
-        septum = np.abs(u - 24.0 - 0.35 * muscle) < 0.9
-        lateral = (u > 62.0 - 0.25 * muscle) & (muscle > 0)
-        codes[wall & (muscle > 0) & (septum | (u < 1.3))] = Structure.FAT
+        septum = np.abs(u - 24.0 - 0.35 * muscle) < 0.6
+        lateral = (u > 66.0 - 0.25 * muscle) & (muscle > 0)
+        codes[wall & (muscle > 0) & septum] = Structure.FAT
+        codes[wall & (muscle > 0) & (u < 2.2)] = Structure.INTERSPINOUS
         codes[wall & lateral & (muscle < 22.0) & (u < 95.0)] = Structure.FAT
         self._paint_muscles(codes, u, v, hollow)
         self._paint_vessels(codes, x - self._along(course.spine_x), v, hollow)
         span = self._along(course.width)
         band = (u / (0.8 * span)) ** 2 + (v / (depth + 2.2)) ** 2 < 1
         codes[band & (v < 0.2 * depth)] = Structure.LIGAMENT
+        free: NDArray[np.bool_] = hollow & ((codes == Structure.FAT) | (codes == Structure.MESENTERY))
+        return free
 
     def _paint_muscles(self, codes: Codes, u: Floats, v: Floats, allowed: NDArray[np.bool_]) -> None:
         """Psoas beside the bodies and quadratus lumborum beside the transverse processes."""
@@ -89,7 +97,9 @@ class SoftField:
         size = np.interp(course.level, (-3.0, -1.0, 0.0, 1.0, 3.0, 4.6, 5.4), (15, 19, 21, 20, 15, 8, 0.01))
         psoas = self._along(size)
         outward = self._along(np.interp(course.level, (-3.0, -1.0, 0.0, 1.0), (34.0, 22.0, 8.0, 2.0)))
-        forward = self._along(np.interp(course.level, (-3.0, -1.0, 0.0, 1.5, 4.0), (-48.0, -24.0, -8.0, 1.0, 6.0)))
+        forward = self._along(
+            np.interp(course.level, (-3.0, -1.0, 0.0, 1.5, 4.0), (-48.0, -24.0, -8.0, 1.0, 6.0))
+        )
         across = (u - width - 0.86 * psoas - outward) / psoas
         along = (v - forward) / (1.25 * psoas)
         codes[allowed & (across**2 + along**2 < 1)] = Structure.MUSCLE
@@ -103,7 +113,11 @@ class SoftField:
         lie = self._along(np.interp(course.level, knots, (2.0, -4.0, -1.0, 2.0, 3.0, 3.0)))
         depth = self._along(course.depth)
         for structure, places, radii in (
-            (Structure.VENA_CAVA, (-50.0, -36.0, -24.0, -15.0, -12.0, -16.0), (6.0, 6.5, 7.0, 8.5, 10.0, 10.0)),
+            (
+                Structure.VENA_CAVA,
+                (-50.0, -36.0, -24.0, -15.0, -12.0, -16.0),
+                (6.0, 6.5, 7.0, 8.5, 10.0, 10.0),
+            ),
             (Structure.VENA_CAVA, (50.0, 34.0, 16.0, -6.0, -12.0, -16.0), (6.0, 6.5, 7.0, 7.0, 8.0, 8.0)),
             (Structure.AORTA, (-52.0, -38.0, -22.0, -6.0, 7.0, 9.0), (4.5, 5.0, 5.5, 6.0, 8.5, 9.5)),
             (Structure.AORTA, (52.0, 40.0, 25.0, 14.0, 8.0, 9.0), (4.5, 5.0, 5.5, 6.0, 8.0, 9.0)),
@@ -124,7 +138,12 @@ class SoftField:
         near = np.flatnonzero((np.abs(u) < 17.0) & (np.abs(v) < 19.0))
         shape = self.grid.shape
         rows = np.broadcast_to(self._rows, shape).reshape(-1)[near]
-        return near, np.broadcast_to(u, shape).reshape(-1)[near], np.broadcast_to(v, shape).reshape(-1)[near], rows
+        return (
+            near,
+            np.broadcast_to(u, shape).reshape(-1)[near],
+            np.broadcast_to(v, shape).reshape(-1)[near],
+            rows,
+        )
 
     def paint_epidural(self, codes: Codes) -> None:
         """Paint the fat around the sac and behind it."""
@@ -140,17 +159,25 @@ class SoftField:
         course = self.phantom.course
         near, u, v, rows = self._canal
         wide, deep = _pick(course.sac_lateral, rows), _pick(course.sac_ap, rows)
+        _fill(
+            codes, near[(wide > 0) & ((u / (wide + 0.7)) ** 2 + (v / (deep + 0.7)) ** 2 < 1)], Structure.DURA
+        )
         inside = (u / np.maximum(wide, 1e-3)) ** 2 + (v / np.maximum(deep, 1e-3)) ** 2 < 1
-        near, u, v, rows, wide, deep = (q[inside] for q in (near, u, v, rows, wide, deep))
+        near, rows = near[inside], rows[inside]
+        u, v, wide, deep = u[inside], v[inside], wide[inside], deep[inside]
         _fill(codes, near, Structure.CSF)
         level = _pick(course.level, rows)
         gather = np.clip((level + 1.0) / 5.5, 0.0, 1.0)
         for across, along, radius in self.phantom.cauda:
             away = u - wide * across * (1.0 - 0.6 * gather)
             ahead = v - deep * (along * (0.55 + 0.25 * gather))
-            hit = (away**2 + ahead**2 < radius**2) & (level < 5.0) & (level > -1.8 + across)
+            hit = (
+                (away**2 + ahead**2 < radius**2)
+                & (level < course.conus_level + 0.4)
+                & (level > -1.8 + across)
+            )
             _fill(codes, near[hit], Structure.NERVE)
-        cord = 4.6 * np.clip((level - 4.3) / 1.0, 0.0, 1.0) + 1e-3
+        cord = 4.6 * np.clip((level - course.conus_level) / 0.9, 0.0, 1.0) ** 0.6 + 1e-3
         _fill(codes, near[(u / cord) ** 2 + ((v - 0.15 * deep) / (0.8 * cord)) ** 2 < 1], Structure.CORD)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from discometry.core.errors import GridError, InputError
 from discometry.core.volume import Grid, Volume
-from discometry.io.headers import MAX_VOXELS
+from discometry.io.headers import MAX_VOXELS, straightened
 from discometry.io.itk import quiet
 
 __all__ = ["Series", "is_dicom", "list_series", "read_series"]
@@ -230,14 +230,14 @@ def _stacked(series: Series, slices: list[_Slice]) -> tuple[list[_Slice], Grid]:
         raise _not_a_stack(series, "has slices of different sizes", "export the series again")
     if first.size[0] * first.size[1] * len(slices) > MAX_VOXELS:
         raise _not_a_stack(series, f"has more than {MAX_VOXELS:,} voxels", "crop or resample it")
-    normal = np.cross(first.axes[0], first.axes[1])
+    direction = straightened(np.column_stack([*first.axes, np.cross(*first.axes)]), str(first.file))
+    normal = direction[:, 2]
     stack = sorted(slices, key=lambda one: float(one.position @ normal))
     heights = np.array([float(one.position @ normal) for one in stack])
     step = _step_mm(series, heights)
     offset = stack[-1].position - stack[0].position - (heights[-1] - heights[0]) * normal
     if np.linalg.norm(offset) > max(first.spacing_mm):
         raise _not_a_stack(series, "has slices that are shifted sideways", "resample it to a straight grid")
-    direction = np.column_stack([first.axes[0], first.axes[1], normal])
     shape = (first.size[0], first.size[1], len(stack))
     spacing = (*first.spacing_mm, step)
     return stack, Grid.from_spacing(shape, spacing, origin_mm=stack[0].position.tolist(), direction=direction)

@@ -17,13 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from discometry.core.errors import GridError, InputError
 
-__all__ = ["MAX_VOXELS", "SUFFIXES", "Header", "data_file", "has_suffix", "inspect"]
+__all__ = ["MAX_VOXELS", "SUFFIXES", "Header", "data_file", "has_suffix", "inspect", "straightened"]
 
 MAX_VOXELS = 2**29
 """Largest volume that is read, in voxels (a lumbar MRI has about 10^7)."""
 
+_SKEW_TOLERANCE = 2e-3
 _CHUNK = 1 << 20
 _LONGEST_HEADER = 1 << 20
 
@@ -101,6 +105,33 @@ def inspect(path: Path) -> Header:
             action="check the file and its permissions",
         ) from error
     return header
+
+
+def straightened(direction: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """Give the perpendicular unit axes nearest to those of a header, whose decimals are rounded.
+
+    Parameters
+    ----------
+    direction
+        3x3, axes as columns.
+    name
+        Of the file, for the error.
+
+    Raises
+    ------
+    GridError
+        If the axes are more than rounding away from perpendicular unit vectors.
+    """
+    if np.isfinite(direction).all():
+        left, _, right = np.linalg.svd(direction)
+        nearest: NDArray[np.float64] = left @ right
+        if np.abs(nearest - direction).max() <= _SKEW_TOLERANCE:
+            return nearest
+    raise GridError(
+        f"'{name}' has axes that are not perpendicular",
+        expected="three perpendicular axes",
+        action="resample the image to a straight grid, or export it again",
+    )
 
 
 def _unreadable(path: Path) -> InputError:

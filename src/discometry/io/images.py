@@ -11,7 +11,7 @@ from discometry.core.errors import GridError, InputError, LabelError, OutputErro
 from discometry.core.volume import Grid, Volume
 from discometry.io.atomic import new_file
 from discometry.io.dicom import is_dicom, read_series
-from discometry.io.headers import SUFFIXES, has_suffix, inspect
+from discometry.io.headers import SUFFIXES, has_suffix, inspect, straightened
 from discometry.io.itk import by_itself, quiet
 
 __all__ = [
@@ -238,20 +238,17 @@ def _read_file(path: Path) -> Volume:
         with quiet(), by_itself(path) as alone:
             image = _one_volume(alone)
     except RuntimeError as error:
-        what = "has axes that are not perpendicular" if "orthonormal" in str(error) else "cannot be read"
+        if "orthonormal" in str(error):
+            straightened(np.full((3, 3), np.nan), str(path))
         raise InputError(
-            f"'{path}' {what}",
-            expected="a whole image with perpendicular axes",
-            action="copy or export the file again, or resample it to a straight grid",
+            f"'{path}' cannot be read",
+            expected="a whole image",
+            action="copy or export the file again",
         ) from error
     array = sitk.GetArrayFromImage(image).transpose()
-    grid = Grid.from_spacing(
-        array.shape,
-        image.GetSpacing(),
-        origin_mm=image.GetOrigin(),
-        direction=np.array(image.GetDirection()).reshape(3, 3),
-    )
-    return Volume(grid, array)
+    direction = straightened(np.array(image.GetDirection()).reshape(3, 3), str(path))
+    spacing, origin = image.GetSpacing(), image.GetOrigin()
+    return Volume(Grid.from_spacing(array.shape, spacing, origin_mm=origin, direction=direction), array)
 
 
 def _one_volume(path: Path) -> sitk.Image:

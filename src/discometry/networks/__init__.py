@@ -1,0 +1,1 @@
+"""Networks: numbers to modules, and how to run them."""

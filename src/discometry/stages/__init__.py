@@ -1,0 +1,1 @@
+"""The stages of the pipeline: siblings, none of which imports another."""

@@ -207,8 +207,7 @@ class _Shape:
 
     def angles_deg(self) -> tuple[float, float, float]:
         """Sagittal, coronal and transverse angle: the traces of the plane, and the long axis seen from above."""
-        superior = self.frame.axes[:, 2]
-        left = self.frame.axes[:, :2] @ self.left
+        left, _, superior = self.next_frame().axes.T
         return (
             math.degrees(math.atan2(superior[1], superior[2])),
             math.degrees(math.atan2(-superior[0], superior[2])),
@@ -244,8 +243,8 @@ def _fit_shape(inside: Volume) -> _Shape | None:
     frame, base = _first_frame(index @ inside.grid.affine[:3, :3].T)
     surface = voxel_surface(inside)
     shape: _Shape | None = None
-    for _ in range(_TURNS):
-        shape = _fit_in_frame(inside, surface, frame, base)
+    for turn in range(_TURNS):
+        shape = _fit_in_frame(inside, surface, frame, base, rough=turn + 1 < _TURNS)
         if shape is None:
             return None
         frame = shape.next_frame()
@@ -287,7 +286,9 @@ def _lateral_angle(moments: FloatArray) -> float:
     return angle
 
 
-def _fit_in_frame(inside: Volume, surface: VoxelSurface, frame: _Frame, base: Superellipse) -> _Shape | None:
+def _fit_in_frame(
+    inside: Volume, surface: VoxelSurface, frame: _Frame, base: Superellipse, *, rough: bool
+) -> _Shape | None:
     """Fit outline and endplates in a given frame."""
     spacing = np.asarray(inside.grid.spacing_mm)
     xyz = (surface.points - frame.origin) @ frame.axes
@@ -296,7 +297,7 @@ def _fit_in_frame(inside: Volume, surface: VoxelSurface, frame: _Frame, base: Su
     rim = _rim_faces(xyz, normals, along, spacing[surface.axis], base, float(spacing.min()))
     if rim is None:
         return None
-    footprint = fit_footprint(rim, base)
+    footprint = fit_footprint(rim, base, rough=rough)
     unit = footprint.base.to_unit(xyz[:, :2])
     near = footprint.contains(unit, margin=0.05)
     points, weights = footprint.quadrature()
@@ -312,7 +313,7 @@ def _fit_in_frame(inside: Volume, surface: VoxelSurface, frame: _Frame, base: Su
         planes.append(_endplate_plane(unit[faces], xyz[faces, 2], precision, (points, at, weights)))
     centre = weights @ at
     moments = (at - centre).T @ ((at - centre) * weights[:, None])
-    angle = _lateral_angle_in_world(moments, frame)
+    angle = _long_axis(moments, footprint.base.angle_rad, frame)
     return _Shape(
         frame=frame,
         footprint=footprint,
@@ -323,9 +324,16 @@ def _fit_in_frame(inside: Volume, surface: VoxelSurface, frame: _Frame, base: Su
     )
 
 
-def _lateral_angle_in_world(moments: FloatArray, frame: _Frame) -> float:
-    """As :func:`_lateral_angle`, but nearness to left-right is judged in the world, and the axis points left."""
+def _long_axis(moments: FloatArray, fitted: float, frame: _Frame) -> float:
+    """Angle (rad) of the disc's own left axis in the frame's plane.
+
+    It is midway between the outline's principal axis, from its second moments (2x2), and the axis ``fitted`` with
+    the superellipse: their errors are nearly independent. Whichever axis is nearer to the world's left-right
+    than 60 degrees counts as the lateral one, the longer first.
+    """
     angle = 0.5 * math.atan2(2.0 * moments[0, 1], moments[0, 0] - moments[1, 1])
+    apart = fitted - angle
+    angle += 0.5 * (apart - 0.5 * math.pi * round(apart / (0.5 * math.pi)))
     x, y, _ = frame.axes[:, 0] * math.cos(angle) + frame.axes[:, 1] * math.sin(angle)
     if abs(math.atan2(y, abs(x))) > _LATERAL_WITHIN_RAD:
         angle += 0.5 * math.pi

@@ -212,7 +212,7 @@ def _smooth_noise(shape: tuple[int, ...], rng: np.random.Generator, scale: float
 
 
 def _colour(structures: LabelArray, rng: np.random.Generator) -> FloatArray:
-    """Give every structure an intensity: near a real contrast, or any at all; then texture and partial volume."""
+    """Give every structure an intensity, near a real contrast or any at all; then texture and blur."""
     names = list(CONTRASTS)
     choice = int(rng.integers(len(names) + 1))
     levels = rng.random(len(Structure))
