@@ -95,8 +95,6 @@ class _Training:
     """Folder laid out as SPIDER (images, masks, gradings), or the word "phantom" for phantoms alone."""
     out: Path
     """Bundle folder to create or to update."""
-    run_dir: Path | None = None
-    """Folder of checkpoints and history; the same call again goes on. Default: OUT-MODEL-run."""
     seed: int = 0
     """Seed of every random draw."""
 
@@ -105,15 +103,13 @@ class _Training:
         """Where the data is; None for phantoms alone."""
         return None if self.data == "phantom" else Path(self.data)
 
-    def run_folder(self, model: str) -> Path:
-        """Where the training keeps its checkpoints."""
-        return self.run_dir or self.out.with_name(f"{self.out.name}-{model}-run")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _NetworkTraining(_Training):
     """What the trainings of networks share."""
 
+    run_dir: Path | None = None
+    """Folder of checkpoints and history; the same call again goes on. Default: OUT-MODEL-run."""
     epochs: int | None = None
     """Most epochs; the model's own default if left out."""
     time_limit_min: float | None = None
@@ -124,6 +120,10 @@ class _NetworkTraining(_Training):
     """How many devices train together."""
     precision: str = "32-true"
     """Lightning Fabric precision: 32-true, bf16-mixed, 16-mixed."""
+
+    def run_folder(self, model: str) -> Path:
+        """Where the training keeps its checkpoints."""
+        return self.run_dir or self.out.with_name(f"{self.out.name}-{model}-run")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +164,15 @@ class TrainAutoencoder(_NetworkTraining):
 
     def run(self) -> int:
         """Train, and say where the bundle is."""
+        from discometry.training.fit_autoencoder import AutoencoderTraining, fit_autoencoder
+
+        default = AutoencoderTraining()
+        config = replace(
+            default,
+            network=replace(default.network, latents=self.latents),
+            loop=_loop(self, default.loop),
+        )
+        return _said(fit_autoencoder(self.folder, self.out, self.run_folder("autoencoder"), config))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +181,11 @@ class TrainClassifier(_Training):
 
     def run(self) -> int:
         """Train, and say where the bundle is."""
+        from discometry.training.fit_classifier import ClassifierTraining, fit_classifier
+
+        if self.folder is None:
+            raise _wrong_call("DATA phantom", "a folder of masks with radiological_gradings.csv")
+        return _said(fit_classifier(self.folder, self.out, ClassifierTraining(seed=self.seed)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +213,7 @@ Command = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; give its exit code."""
     command = tyro.cli(
-        Command,  # type: ignore[arg-type]
+        Command,
         prog="discometry",
         description="Geometry, latent shape and narrowing of every lumbar disc. Not a medical device.",
         args=arguments,
@@ -214,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _wrong_call(found: str, expected: str) -> DiscometryError:
-    return DiscometryError(found, expected=expected, action="see discometry analyse --help")
+    return DiscometryError(found, expected=expected, action="see discometry --help")
 
 
 def _print_result(result: StudyResult, out: Path, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from discometry.core.anatomy import label_of_level
 from discometry.core.records import StudyResult
 from discometry.io.bundle import read_bundle
-from discometry.io.images import check_image, check_same_grid, read_image, read_mask, study_name, write_volume
+from discometry.io.images import check_image, check_mask, check_same_grid, read_image, read_mask, study_name, write_volume
 from discometry.io.results import Manifest, check_output, content_hash, write_study
 from discometry.pipeline import Models, analyse_image, analyse_mask
 
@@ -50,7 +50,7 @@ def analyse(
     convention
         Label convention of a mask; None recognises it from the labels.
     series
-        Which series of a DICOM folder, by UID or description.
+        Which series of a DICOM folder: its UID or how that begins, its number, or its description.
     device
         Where the networks run, as torch names it.
 
@@ -72,6 +72,7 @@ def analyse(
     if mask:
         picture = None if image is None else read_image(Path(image))
         labels = read_mask(source)
+        check_mask(labels)
         if picture is not None:
             check_same_grid(picture, labels)
         analysis = analyse_mask(study, labels, models, image=picture, convention=convention)

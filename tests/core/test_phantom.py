@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -183,6 +185,26 @@ def test_neighbouring_bodies_touch_their_disc(spine: Phantom) -> None:
             for number, body in enumerate(spine.bodies):
                 codes.body(body, spine.discs, number)
             assert codes.codes[0, 0, 0] > 0, (index, side)
+
+
+def test_bodies_fill_the_height_between_discs(spine: Phantom) -> None:
+    bodies = [body for body in spine.bodies if not body.sacral]
+    for index, (low, high) in enumerate(itertools.pairwise(spine.discs)):
+        apart = float(np.linalg.norm(high.centre_lps - low.centre_lps))
+        expected = 0.5 * (low.height_mm + high.height_mm) + bodies[index].height_mm
+        assert apart == pytest.approx(expected, abs=0.3)  # the wedges bend the line between the centres
+        middle = 0.5 * (low.centre_lps + high.centre_lps)
+        assert np.linalg.norm(bodies[index].frame.centre - middle) < 2.0
+
+
+def test_no_air_inside_the_body(spine: Phantom, grid: Grid) -> None:
+    structures = render_structures(spine, grid)
+    air = grid.to_world(np.argwhere(structures.array == Structure.AIR).astype(float))
+    middles = np.array([body.frame.centre for body in spine.bodies])
+    assert len(air) > 0
+    nearest = np.linalg.norm(air[:, None, :] - middles[None], axis=2).min()
+    assert nearest > 40.0
+    assert (air[:, 1] > 0).all()  # this field of view ends inside the belly
 
 
 def test_every_structure_is_drawn() -> None:

@@ -2,9 +2,10 @@
 
 The outline is a superellipse ``|x/a|^n + |y/b|^n = 1``, moved and turned, times ``1 + c(theta)`` with a short
 Fourier series ``c``. The side wall may bulge: its radius is a parabola of the level between the rim's lower
-(-1) and upper (+1) edge, and the outline is the farthest of it. Every face counts by how well it knows the surface:
-its axis' voxel size along the surface normal. Faces across thick slices are correlated over whole patches and
-count less again, so the ends between two slices follow from the chords beside them instead of from the staircase.
+(-1) and upper (+1) edge, and the outline is the farthest of it. Every face counts by how well it knows the
+surface: its axis' voxel size along the surface normal. Faces across thick slices err together over whole
+patches and count less again, so that the ends between two slices follow from the chords beside them and not
+from the staircase.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _ORDER = 8
 _WALL_ORDER = 2
 """Harmonics of the wall's lean and bulge."""
 _SPREAD = 0.1
-"""Standard deviation expected of the correction's k-th harmonic, times k squared, where a superellipse fits .."""
+"""Standard deviation expected of the correction's k-th harmonic, times k^2, where a superellipse fits .."""
 _LOOSEN = 3.0
 """.. and at most by how much more where it does not: real discs are not superellipses."""
 _WALL_SPREAD = 0.02
@@ -44,9 +45,9 @@ _OUTLINE_POINTS = 256
 class RimFaces:
     """Faces of the side wall in the disc's frame, n of them.
 
-    ``xy`` (n, 2) mm; ``level`` (n,) from -1 at the lower to 1 at the upper edge of the rim and ``level_per_mm``
-    (n,) its change with height; ``along`` (n, 3) unit vector of each face's voxel axis in the disc's frame;
-    ``step_mm`` (n,) voxel size along it; ``finest_mm`` the smallest voxel size.
+    ``xy`` (n, 2) mm; ``level`` (n,) from -1 at the lower to 1 at the upper edge of the rim and
+    ``level_per_mm`` (n,) its change with height; ``along`` (n, 3) unit vector of each face's voxel axis in
+    the disc's frame; ``step_mm`` (n,) voxel size along it; ``finest_mm`` the smallest voxel size.
     """
 
     xy: FloatArray
@@ -92,12 +93,12 @@ class Superellipse:
         return xy
 
     def radius(self, unit: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Superellipse radius (n,) of unit points, its gradient (n, 2) there and its change with ``n`` (n,)."""
+        """Superellipse radius (m,) of unit points (m, 2), its gradient (m, 2), and its change with n (m,)."""
         n = self.exponent
         size = np.maximum(np.abs(unit), 1e-9)
         power = size**n
         total = power.sum(axis=1)
-        rho = total ** (1.0 / n)
+        rho: FloatArray = total ** (1.0 / n)
         gradient = np.sign(unit) * (rho / total)[:, None] * power / size
         by_exponent = rho * ((power * np.log(size)).sum(axis=1) / (n * total) - np.log(total) / n**2)
         return rho, gradient, by_exponent
@@ -114,7 +115,7 @@ class Footprint:
     def angles(self) -> FloatArray:
         """Polar angles (m,) of the outline's points in unit axes, rad."""
         count = len(self.radius)
-        angles: FloatArray = (np.arange(count) + 0.5) * (2.0 * np.pi / count)
+        angles: FloatArray = (np.arange(count, dtype=np.float64) + 0.5) * (2.0 * np.pi / count)
         return angles
 
     @property
@@ -173,22 +174,20 @@ def fit_footprint(rim: RimFaces, start: Superellipse, *, rough: bool = False) ->
         wall = np.zeros(2 * (_ORDER + 2 * _WALL_ORDER) + 3)
     else:
         wall = _fit_correction(rim, base, bow, _SPREAD * min(_LOOSEN, misfit))
-    angles = (np.arange(_OUTLINE_POINTS) + 0.5) * (2.0 * np.pi / _OUTLINE_POINTS)
+    angles = (np.arange(_OUTLINE_POINTS, dtype=np.float64) + 0.5) * (2.0 * np.pi / _OUTLINE_POINTS)
     terms, _ = fourier(angles, _ORDER)
     low = 2 * _WALL_ORDER + 1
     split = (terms.shape[1], terms.shape[1] + low)
-    mid, lean, bow = np.split(wall, split)
+    mid, lean, bend = np.split(wall, split)
     level = np.linspace(-1.0, 1.0, 9)[:, None]
-    farthest = np.max(
-        terms @ mid + (terms[:, :low] @ lean) * level + (terms[:, :low] @ bow) * level**2, axis=0
-    )
+    reach = terms @ mid + (terms[:, :low] @ lean) * level + (terms[:, :low] @ bend) * level**2
     n = base.exponent
     plain = (np.abs(np.cos(angles)) ** n + np.abs(np.sin(angles)) ** n) ** (-1.0 / n)
-    return Footprint(base, plain * np.maximum(1.0 + farthest, 0.1))
+    return Footprint(base, plain * np.maximum(1.0 + reach.max(axis=0), 0.1))
 
 
 def _fit_superellipse(rim: RimFaces, start: Superellipse) -> tuple[Superellipse, float, float]:
-    """Gauss-Newton fit of half widths, centre, angle, exponent and the wall's bow; and the misfit, at least 1."""
+    """Gauss-Newton fit of half widths, centre, angle, exponent and the wall's bow; and the misfit, >= 1."""
     base, bow, misfit = start, 0.0, 1.0
     expected, spread = _EXPONENT
     for _ in range(8):
@@ -244,7 +243,9 @@ def _fit_correction(rim: RimFaces, base: Superellipse, bow: float, spread: float
     order = np.concatenate([[1.0], np.repeat(np.arange(1.0, _ORDER + 1.0), 2)])
     stiffness = np.concatenate([(order**2 / spread) ** 2, np.full(2 * low, _WALL_SPREAD**-2)])
     # The gradient of the polar angle in unit axes.
-    turning = np.column_stack([-unit[:, 1], unit[:, 0]]) / np.sum(unit**2, axis=1, keepdims=True)
+    turning = np.column_stack([-unit[:, 1], unit[:, 0]]) / np.maximum(
+        np.sum(unit**2, axis=1, keepdims=True), 1e-6
+    )
     found = np.zeros(design.shape[1])
     found[-low] = bow
     ragged = 1.0
@@ -269,7 +270,7 @@ def _fit_correction(rim: RimFaces, base: Superellipse, bow: float, spread: float
 
 
 def _beyond(rim: RimFaces, slope: FloatArray, residual: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Weight of, and distance to, the nearest value that keeps the surface between a face's two voxel centres.
+    """Weight of, and way to, the nearest value that keeps the surface between a face's two voxel centres.
 
     Only where slices are thick: elsewhere the faces themselves hold the surface.
     """

@@ -77,19 +77,7 @@ def phantom_grid(
     GridError
         If a spacing or extent is not positive, or the slice direction has another name.
     """
-    if slice_axis not in (*_SLICE_ORDER, "lps"):
-        raise GridError(
-            f"slice axis {slice_axis!r}",
-            expected="sagittal, coronal, axial or lps",
-            action="use one of these",
-        )
-    spacing = np.asarray(spacing_mm, dtype=np.float64)
-    if spacing.shape != (3,) or not (spacing > 0).all() or lateral_mm <= 0:
-        raise GridError(
-            f"spacing {tuple(spacing_mm)} mm over {lateral_mm} mm",
-            expected="three positive spacings and a positive extent",
-            action="give sizes in mm",
-        )
+    spacing = _checked_spacing(spacing_mm, slice_axis, lateral_mm)
     order = _SLICE_ORDER.get(slice_axis, (0, 1, 2))
     turn = rotation_from_angles(oblique_deg)
     discs = (phantom,) if isinstance(phantom, PhantomDisc) else phantom.discs
@@ -105,6 +93,23 @@ def phantom_grid(
     shape = [int(count[axis]) for axis in order]
     origin, direction = tuple(float(x) for x in turn @ first), turn[:, list(order)]
     return Grid.from_spacing(shape, spacing.tolist(), origin_mm=origin, direction=direction)
+
+
+def _checked_spacing(spacing_mm: Sequence[float], slice_axis: str, lateral_mm: float) -> NDArray[np.float64]:
+    if slice_axis not in (*_SLICE_ORDER, "lps"):
+        raise GridError(
+            f"slice axis {slice_axis!r}",
+            expected="sagittal, coronal, axial or lps",
+            action="use one of these",
+        )
+    spacing = np.asarray(spacing_mm, dtype=np.float64)
+    if spacing.shape != (3,) or not (spacing > 0).all() or lateral_mm <= 0:
+        raise GridError(
+            f"spacing {tuple(spacing_mm)} mm over {lateral_mm} mm",
+            expected="three positive spacings and a positive extent",
+            action="give sizes in mm",
+        )
+    return spacing
 
 
 def _corners(disc: PhantomDisc) -> NDArray[np.float64]:

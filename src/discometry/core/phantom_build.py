@@ -58,18 +58,7 @@ def sample_phantom(
     >>> [disc.level for disc in spine.discs]
     ['L5/S1', 'L4/L5', 'L3/L4', 'L2/L3', 'L1/L2']
     """
-    if not 1 <= n_discs <= len(LEVEL_NORMS):
-        raise InputError(
-            f"a spine of {n_discs} discs", expected=f"1 to {len(LEVEL_NORMS)}", action="change n_discs"
-        )
-    labels = {label_of_level(item) if isinstance(item, str) else int(item) for item in narrowed}
-    unknown = labels - set(range(201, 201 + n_discs))
-    if unknown:
-        raise InputError(
-            f"narrowed discs {sorted(unknown)}",
-            expected=f"labels 201 to {200 + n_discs}",
-            action="narrow discs that the spine has",
-        )
+    labels = _labels_to_narrow(n_discs, narrowed)
     config = config or PhantomConfig()
     rng = np.random.default_rng(np.random.SeedSequence([seed, 0x5B1E]))
     plan = _plan(rng, n_discs, labels, config)
@@ -91,6 +80,23 @@ def sample_phantom(
     turn = rotation_from_angles(tilt_deg)
     middle = np.mean([disc.centre_lps for disc in discs], axis=0)
     return _moved(phantom, turn, np.asarray(origin_lps, dtype=np.float64) - turn @ middle)
+
+
+def _labels_to_narrow(n_discs: int, narrowed: Collection[int | str]) -> set[int]:
+    """Labels of the discs to narrow; checks them and the number of discs."""
+    if not 1 <= n_discs <= len(LEVEL_NORMS):
+        raise InputError(
+            f"a spine of {n_discs} discs", expected=f"1 to {len(LEVEL_NORMS)}", action="change n_discs"
+        )
+    labels = {label_of_level(item) if isinstance(item, str) else int(item) for item in narrowed}
+    unknown = labels - set(range(201, 201 + n_discs))
+    if unknown:
+        raise InputError(
+            f"narrowed discs {sorted(unknown)}",
+            expected=f"labels 201 to {200 + n_discs}",
+            action="narrow discs that the spine has",
+        )
+    return labels
 
 
 def _moved(phantom: Phantom, rotation: Array, shift_mm: Array) -> Phantom:
@@ -118,6 +124,8 @@ class _Plan:
     twists_deg: tuple[float, ...]
     exponent: float
     waist: float
+    pelvis_deg: tuple[float, float]
+    """Coronal and transverse angle of the S1 endplate."""
 
 
 def _plan(rng: np.random.Generator, n_discs: int, narrowed: set[int], config: PhantomConfig) -> _Plan:
@@ -139,8 +147,19 @@ def _plan(rng: np.random.Generator, n_discs: int, narrowed: set[int], config: Ph
     swings = tuple(float(b - a) for a, b in zip([0.0, *curve[:-1]], curve, strict=True))
     twists = tuple(float(0.35 * swing) for swing in swings)
     waist = rng.uniform(0.07, 0.13)
+    coronal, transverse = config.pelvis_deg * config.spread * np.clip(rng.standard_normal(2), -2.5, 2.5)
+    pelvis = float(coronal), float(transverse)
     return _Plan(
-        size, slope, tuple(discs), tuple(heights), tuple(wedges), swings, twists, exponent + 0.1, waist
+        size=size,
+        slope_deg=slope,
+        discs=tuple(discs),
+        body_heights=tuple(heights),
+        body_wedges_deg=tuple(wedges),
+        swings_deg=swings,
+        twists_deg=twists,
+        exponent=exponent + 0.1,
+        waist=waist,
+        pelvis_deg=pelvis,
     )
 
 
@@ -166,7 +185,9 @@ def _disc(
     half_lateral = 0.5 * size * _draw(rng, norm.disc_lateral_mm, config.spread)
     wedge = _draw(rng, norm.disc_wedge_deg, config.spread) + bend_deg
     domes = mean * rng.uniform((0.14, 0.06), (0.32, 0.2)) * (0.6 if low else 1.0)
-    rim = mean - 0.5 * float(domes.sum())
+    bulge = float(rng.uniform(*config.bulge) * (1.5 if low else 1.0))
+    # The rim's height at which the whole disc has its mean height, see phantom_disc.
+    rim = (mean * (1 + bulge) ** 2 - 0.5 * float(domes.sum())) / (1 + 4 / 3 * bulge + 8 / 15 * bulge**2)
     # The thin end keeps a quarter of the rim's height.
     limit = math.degrees(2 * math.atan(0.375 * rim / half_ap))
     return PhantomDisc(
@@ -180,7 +201,7 @@ def _disc(
         dome_superior_mm=float(domes[0]),
         dome_inferior_mm=float(domes[1]),
         wedge_deg=float(np.clip(wedge, -limit, limit)),
-        bulge=float(rng.uniform(*config.bulge) * (1.5 if low else 1.0)),
+        bulge=bulge,
         narrowed=low,
         hydration=float(rng.uniform(0.0, 0.45) if low else rng.uniform(0.15, 1.0)),
     )
@@ -194,7 +215,7 @@ def _turn(rotation: Array, sagittal_deg: float, coronal_deg: float = 0.0, twist_
 
 def _chain(rng: np.random.Generator, plan: _Plan) -> tuple[list[PhantomDisc], list[Body]]:
     """Stack discs and bodies on the S1 endplate, whose centre is the origin, and the sacrum under it."""
-    rotation = _turn(np.eye(3), -plan.slope_deg)
+    rotation = _turn(np.eye(3), -plan.slope_deg, *plan.pelvis_deg)
     first = plan.discs[0]
     bodies = _sacrum(rng, rotation, first, plan)
     point = np.zeros(3)
@@ -239,7 +260,7 @@ def _sacrum(rng: np.random.Generator, endplate: Array, first: PhantomDisc, plan:
     rotation, point = endplate, np.zeros(3)
     lateral, depth = first.half_lateral_mm * 0.98, first.half_ap_mm * 0.97
     segments = []
-    for index, (height, curl) in enumerate(((29.0, 4.0), (24.0, 10.0), (20.0, 16.0), (17.0, 20.0))):
+    for index, (height, curl) in enumerate(((29.0, 3.0), (24.0, 6.0), (20.0, 11.0), (17.0, 16.0))):
         height *= plan.size
         gap = 0.0 if index == 0 else plan.size * (2.6 - 0.5 * index)
         rotation = _turn(rotation, (curl + 3.0 * rng.standard_normal()) * (0.3 if index == 0 else 1.0))

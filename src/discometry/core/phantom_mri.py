@@ -48,14 +48,14 @@ _BOTH: Mapping[Structure, tuple[float, float]] = {
     _S.BOWEL_GAS: (0.03, 0.03),
     _S.ORGAN: (0.42, 0.34),
     _S.POSTERIOR_CORTEX: (0.13, 0.09),
-    _S.POSTERIOR_MARROW: (0.62, 0.42),
+    _S.POSTERIOR_MARROW: (0.58, 0.38),
     _S.ILIUM_CORTEX: (0.13, 0.09),
     _S.ILIUM_MARROW: (0.65, 0.45),
     _S.FACET_JOINT: (0.30, 0.70),
     _S.BOWEL_FLUID: (0.25, 0.85),
     _S.DURA: (0.18, 0.25),
     _S.MESENTERY: (0.80, 0.60),
-    _S.INTERSPINOUS: (0.58, 0.42),
+    _S.INTERSPINOUS: (0.48, 0.34),
 }
 
 CONTRASTS: Mapping[str, Mapping[Structure, float]] = MappingProxyType(
@@ -150,10 +150,16 @@ def render_mri(
         image *= np.exp(bias * _smooth_field(rng, grid, (110.0, 110.0, 110.0)))
     if coil:
         image *= np.exp(0.01 * coil * _towards_back(phantom, grid))
-    if noise:
-        real = image + noise * rng.standard_normal(grid.shape, dtype=np.float32)
-        image = np.hypot(real, noise * rng.standard_normal(grid.shape, dtype=np.float32))
-    return Volume(grid, np.maximum(image, 0.0, dtype=np.float32))
+    return Volume(grid, _with_noise(np.maximum(image, 0.0), noise, rng))
+
+
+def _with_noise(image: Floats, noise: float, rng: np.random.Generator) -> Floats:
+    """Give the image Rician noise: the size of a complex signal with normal noise in both channels."""
+    if not noise:
+        return image
+    real, imaginary = (noise * rng.standard_normal(image.shape, dtype=np.float32) for _ in range(2))
+    noisy: Floats = np.hypot(image + real, imaginary)
+    return noisy
 
 
 def _contrast(contrast: str | Mapping[Structure, float]) -> Mapping[Structure, float]:

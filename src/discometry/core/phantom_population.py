@@ -1,4 +1,8 @@
-"""What a lumbar spine measures: the population that phantoms are drawn from."""
+"""What a lumbar spine measures: the population that phantoms are drawn from.
+
+Heights, AP widths, wedges, body heights, sacral slope and sac are from ``benchmarks/population.py`` on the
+masks of 27 SPIDER patients, joined with published MRI and CT series; ``docs/phantom.md`` gives every source.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ LEVEL_NORMS: tuple[LevelNorm, ...] = (
     LevelNorm((4.7, 0.9), (29.8, 2.2), (42.5, 2.8), (-0.3, 1.6), (24.5, 1.5), (-2.5, 1.6)),
     LevelNorm((4.2, 0.8), (29.2, 2.2), (40.0, 2.8), (-0.3, 1.6), (23.5, 1.5), (-2.5, 1.6)),
 )
-"""By level from L5/S1 up."""
+"""By level from L5/S1 up. AP and lateral width are without the bulge, body heights at the rim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +46,10 @@ class PhantomConfig:
     """Factor on all within-spine spreads; 0 gives the average spine."""
     sacral_slope_deg: tuple[float, float] = (38.0, 7.5)
     """Angle of the S1 endplate against horizontal, mean and standard deviation."""
-    scoliosis_deg: float = 2.0
+    scoliosis_deg: float = 3.0
     """Spread of the coronal swing of the curve."""
+    pelvis_deg: float = 1.5
+    """Spread of the pelvis' coronal and transverse angle."""
     narrowing: tuple[float, float] = (0.4, 0.8)
     """Range of the factor on the height of narrowed discs."""
     bulge: tuple[float, float] = (0.01, 0.06)

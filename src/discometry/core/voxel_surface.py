@@ -1,8 +1,9 @@
-"""The faces between the inside and the outside of a mask: where a voxel mask really says something of a surface.
+"""The faces between the inside and the outside of a mask: all that voxels say of the surface.
 
 The surface crosses the line between two neighbouring voxel centres, one inside and one outside, somewhere
-between them: known to within one voxel along that one axis, and not at all along the others. On thick slices this
-differs tenfold between axes, which is why what is fitted to these faces weighs each by its own axis.
+between them: it is known to within one voxel along that one axis, and not at all along the others. On thick
+slices this differs tenfold between axes, which is why what is fitted to these faces weighs each by its own
+axis.
 """
 
 from __future__ import annotations

@@ -27,6 +27,9 @@ __all__ = [
 ]
 
 _LEVELS = 5
+_START_LOGIT = -4.0
+"""Bias of the output before training: one voxel in sixty is disc. From 0, the first hundreds of steps go by
+unlearning an empty cube."""
 _SMALLEST = CUBE_SHAPE[0] // 2**_LEVELS
 
 
@@ -76,6 +79,7 @@ class Autoencoder(nn.Module):
             *(_up(a, b) for a, b in zip(channels[:0:-1], channels[-2::-1], strict=True)),
             nn.ConvTranspose3d(channels[0], 1, kernel_size=3, stride=2, padding=1, output_padding=1),
         )
+        nn.init.constant_(self.decoder[-1].get_parameter("bias"), _START_LOGIT)
 
     def encode(self, cubes: Tensor) -> Tensor:
         """Map cubes, Bx1x64x64x64 in 0..1, to latents, Bxk."""

@@ -1,24 +1,29 @@
 """Turn a label map into single discs: instances, levels, flags, and the centred cube of each.
 
-A mask that names its levels is taken at its word. Otherwise the connected parts of the disc voxels are
-sorted out: fragments of one disc are joined, parts that no vertebra rests on are dropped, and what is left
-is counted upwards from the lowest disc, which is assumed to be L5/S1.
+A mask that names its levels is taken at its word: of each label, the largest connected part and what lies
+in its plane are the disc. Otherwise the connected parts of the disc voxels are sorted out, in this order:
+
+1. Parts below ``speck_mm3`` are noise.
+2. A part joins a larger one if it lies in that one's plane: fragments of one disc.
+3. A part that stretches too far along the spine is two discs that touch, and is cut where it is thinnest.
+4. What is too small for a disc is dropped, what no vertebra rests on (where vertebrae are labelled), and what
+   stands aside of the column that most of the rest forms.
+5. What is left is counted upwards along the spine from the lowest disc, which is assumed to be L5/S1.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cc3d
-import edt
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy.sparse.csgraph import connected_components
 
 from discometry.core.anatomy import (
     CONVENTIONS,
-    DISC_LABEL_BASE,
     LEVELS,
     Convention,
     detect_convention,
@@ -26,43 +31,48 @@ from discometry.core.anatomy import (
     level_of_label,
 )
 from discometry.core.errors import LabelError
-from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Disc, Spine
+from discometry.core.records import Disc, Spine
 from discometry.core.volume import Grid, Volume
+from discometry.signed_distance import disc_cube, fits_cube
 
 __all__ = ["SeparateConfig", "disc_cube", "separate"]
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class SeparateConfig:
-    """Options of :func:`separate`."""
+    """Options of :func:`separate`; see the module for the rules."""
 
     convention: str | None = None
-    """Name of the label convention, one of :data:`~discometry.core.anatomy.CONVENTIONS`; None recognises it."""
-    least_volume_mm3: float = 300.0
-    """Smaller parts of unnamed disc voxels are specks."""
-    least_share: float = 0.15
-    """Parts smaller than this share of the median disc are specks, unless cut off by the image's border."""
-    join_mm: float = 4.0
+    """One of :data:`~discometry.core.anatomy.CONVENTIONS`; None recognises it from the labels."""
+    speck_mm3: float = 30.0
+    """Smaller connected parts are noise."""
+    merged_above: float = 2.5
+    """Parts larger than this many times the median disc may be two discs."""
+    join_mm: float = 6.0
     """A part whose middle is this near to another's mid-plane belongs to the same disc .."""
-    join_reach_mm: float = 35.0
+    join_reach_mm: float = 40.0
     """.. if their middles are no farther apart than this."""
+    merged_spread_mm: float = 9.0
+    """A part whose voxels spread more along the spine (standard deviation) is more than one disc."""
+    merged_share: float = 2.2
+    """A part larger than this times the median disc is flagged as more than one disc."""
+    least_volume_mm3: float = 300.0
+    """Smaller parts of unnamed disc voxels are no discs."""
+    least_share: float = 0.15
+    """Nor are parts smaller than this share of the median disc, unless cut off by the image's border."""
+    greatest_step_mm: float = 80.0
+    """Discs of one spine follow each other at most this far up (a missing one doubles the usual step) .."""
+    greatest_lean: float = 1.2
+    """.. and to the side by at most this part of the step upwards, and 15 mm."""
     least_support: float = 0.25
     """Part of a disc's columns that must find vertebra above, where vertebrae are labelled."""
     support_reach_mm: float = 6.0
     """How far above the disc vertebra is looked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A disc candidate: its voxels (n, 3), middle and volume, and whether it reaches the image's border."""
-
-    voxels: NDArray[np.intp]
-    middle_lps: FloatArray
-    volume_mm3: float
-    at_border: bool
 
 
 def separate(labels: Volume, config: SeparateConfig | None = None) -> Spine:
@@ -73,41 +83,71 @@ def separate(labels: Volume, config: SeparateConfig | None = None) -> Spine:
     labels
         Integer label map in a known convention, any axis order.
     config
-        Options.
+        Options; the segmenter's own classes are the convention ``"tissue"``, which must be named.
 
     Returns
     -------
     Spine
-        Discs with levels and flags; their label map lies on the grid of ``labels``.
+        Discs with levels; their label map lies on the grid of ``labels``. Flags: ``level_assumed`` (counted
+        from the lowest disc), ``truncated`` (touches the image's border), ``few_slices`` (less than three
+        voxels along an axis), ``fragmented`` (in pieces), ``merged`` (more than one disc, or cut from
+        such), ``cropped_cube`` (larger than its cube).
 
     Raises
     ------
     LabelError
-        If the labels fit no convention or hold no disc.
+        If the values are no labels, fit no convention, or hold no disc.
     """
     config = config or SeparateConfig()
+    values = _values(labels.array)
+    convention = _convention(values, config)
     source = labels.oriented()
-    convention = _convention(source, config)
-    named = _named_parts(source, convention)
-    flags: dict[int, tuple[str, ...]] = {label: () for label in named}
-    if not named:
-        parts = _sorted_out(source, convention, config)
-        named = {DISC_LABEL_BASE + 1 + place: part for place, part in enumerate(parts)}
-        median = float(np.median([part.volume_mm3 for part in parts]))
-        flags = {
-            label: ("level_assumed", *(["merged"] if part.volume_mm3 > 2.2 * median else []))
-            for label, part in named.items()
-        }
+    if convention.names_levels:
+        codes = {value: label_of_level(level) for value, level in convention.discs.items()}
+        if left_out := sorted(convention.unnamed_discs.intersection(values)):
+            _LOG.warning("discs of mask value %s have no level of ours and are left out", left_out)
+    else:
+        codes = dict.fromkeys(convention.unnamed_discs, 1)
+    present = {value: code for value, code in codes.items() if value in values}
+    parts = _connected(source, present, config.speck_mm3, corners=convention.names_levels)
+    if convention.names_levels:
+        discs = _named(parts, source.grid, config)
+    else:
+        discs = _counted(parts, source, convention.vertebrae, config)
+    if not discs:
+        raise LabelError(
+            f"no disc (convention {convention.name!r}, mask values {values[:12]})",
+            expected="voxels labelled as disc, or an image that shows a lumbar spine",
+            action="look at the input; name the label convention of a mask with --labels",
+        )
     output = np.zeros(source.grid.shape, dtype=np.int16)
-    for label, part in named.items():
-        output[tuple(part.voxels.T)] = label
-    discs = tuple(_disc(source.grid, label, part, flags[label]) for label, part in sorted(named.items()))
-    return Spine(Volume(source.grid, output).like(labels.grid), discs)
+    for part in discs:
+        output[tuple(part.voxels.T)] = part.code
+    records = tuple(_disc(source.grid, part) for part in sorted(discs, key=lambda one: one.code))
+    return Spine(Volume(source.grid, output).like(labels.grid), records)
 
 
-def _convention(source: Volume, config: SeparateConfig) -> Convention:
-    if config.convention is None:
-        return detect_convention(np.unique(source.array))
+def _values(array: NDArray[np.generic]) -> list[int]:
+    """Distinct values of a label map but zero, ascending."""
+    whole = array.dtype == np.bool_ or np.issubdtype(array.dtype, np.integer)
+    if not whole and np.issubdtype(array.dtype, np.floating):
+        whole = bool((np.isfinite(array) & (array == np.rint(array))).all())
+    if not whole:
+        raise LabelError(
+            "a mask with values that are not whole numbers",
+            expected="integer labels",
+            action="give the label map, not an image or a map of probabilities",
+        )
+    if array.min() >= 0 and array.max() < 2**16:
+        present = np.flatnonzero(np.bincount(array.astype(np.uint16).ravel()))
+    else:
+        present = np.unique(array).astype(np.int64)
+    return [int(value) for value in present if value != 0]
+
+
+def _convention(values: Sequence[int], config: SeparateConfig) -> Convention:
+    if config.convention is None or not values:
+        return detect_convention(values)
     if config.convention not in CONVENTIONS:
         raise LabelError(
             f"label convention {config.convention!r}",
@@ -117,69 +157,176 @@ def _convention(source: Volume, config: SeparateConfig) -> Convention:
     return CONVENTIONS[config.convention]
 
 
-def _named_parts(source: Volume, convention: Convention) -> dict[int, _Part]:
-    """Give the voxels of every disc that the mask itself names, by our label."""
-    values = np.unique(source.array)
-    return {
-        label_of_level(level): _part(source.grid, np.argwhere(source.array == value))
-        for value, level in convention.discs.items()
-        if value in values
-    }
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Voxels (n, 3) that belong together, with their places (n, 3; mm, off by a shift), code and flags."""
 
+    code: int
+    voxels: NDArray[np.intp]
+    points: FloatArray
+    volume_mm3: float
+    solid_mm3: float
+    """Volume of the largest connected piece."""
+    flags: tuple[str, ...] = ()
 
-def _part(grid: Grid, voxels: NDArray[np.intp]) -> _Part:
-    ends = np.array(grid.shape) - 1
-    at_border = bool(((voxels.min(axis=0) == 0) | (voxels.max(axis=0) == ends)).any())
-    middle = grid.to_world(voxels.mean(axis=0))
-    return _Part(voxels, middle, len(voxels) * grid.voxel_volume_mm3, at_border)
+    @property
+    def middle(self) -> FloatArray:
+        """Mean place of the voxels, mm."""
+        middle: FloatArray = self.points.mean(axis=0)
+        return middle
 
+    def some(self, chosen: BoolArray, flag: str) -> _Part:
+        """Take some of the voxels, flagged."""
+        volume = self.volume_mm3 * float(chosen.mean())
+        flags = (*self.flags, flag)
+        return _Part(self.code, self.voxels[chosen], self.points[chosen], volume, volume, flags)
 
-def _sorted_out(source: Volume, convention: Convention, config: SeparateConfig) -> list[_Part]:
-    """Find the discs among unnamed disc voxels, from the lowest up."""
-    discs = np.isin(source.array, list(convention.unnamed_discs))
-    bone = np.isin(source.array, list(convention.vertebrae))
-    components = cc3d.connected_components(discs, connectivity=6)
-    parts = [
-        _part(source.grid, np.argwhere(components[box] == number) + [side.start for side in box])
-        for number, box in enumerate(ndimage.find_objects(components), start=1)
-    ]
-    parts = [part for part in parts if part.volume_mm3 >= config.least_volume_mm3]
-    parts = _joined(source.grid, parts, config)
-    if bone.any():
-        parts = [part for part in parts if _is_between_bones(source.grid, part, bone, config)]
-    if parts:
-        least = config.least_share * float(np.median([part.volume_mm3 for part in parts]))
-        parts = [part for part in parts if part.at_border or part.volume_mm3 >= least]
-    if not parts:
-        raise LabelError(
-            "no disc",
-            expected="voxels labelled as disc, or an image that shows a lumbar spine",
-            action="look at the input; a mask needs its convention named with --labels if it is not recognised",
+    def joined(self, other: _Part) -> _Part:
+        """Take a fragment in."""
+        return replace(
+            self,
+            voxels=np.concatenate([self.voxels, other.voxels]),
+            points=np.concatenate([self.points, other.points]),
+            volume_mm3=self.volume_mm3 + other.volume_mm3,
         )
-    return _along_the_spine(parts)[: len(LEVELS)]
+
+    def at_border(self, grid: Grid) -> bool:
+        """Whether the part reaches the border of its grid."""
+        ends = np.array(grid.shape) - 1
+        return bool(((self.voxels.min(axis=0) == 0) | (self.voxels.max(axis=0) == ends)).any())
 
 
-def _joined(grid: Grid, parts: list[_Part], config: SeparateConfig) -> list[_Part]:
-    """Join fragments to the disc in whose mid-plane they lie, the largest first."""
+def _connected(source: Volume, codes: dict[int, int], least_mm3: float, *, corners: bool) -> list[_Part]:
+    """Find the connected parts of each code but specks; voxels may touch at ``corners`` or at faces only."""
+    coded = np.zeros(source.grid.shape, dtype=np.int16)
+    for value, code in codes.items():
+        coded[source.array == value] = code
+    used = [np.flatnonzero(coded.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if used[0].size == 0:
+        return []
+    window = tuple(slice(int(side[0]), int(side[-1]) + 1) for side in used)
+    block = np.ascontiguousarray(coded[window])
+    components = cc3d.connected_components(block, connectivity=26 if corners else 6)
+    voxels = np.argwhere(components)
+    numbers = components[tuple(voxels.T)]
+    order = np.argsort(numbers, kind="stable")
+    ends = np.flatnonzero(np.diff(numbers[order])) + 1
+    parts = []
+    for group in np.split(voxels[order], ends):
+        volume = len(group) * source.grid.voxel_volume_mm3
+        if volume >= least_mm3:
+            voxels = group + np.array([side.start for side in window])
+            places = voxels.astype(np.float64) @ source.grid.affine[:3, :3].T
+            parts.append(_Part(int(block[tuple(group[0])]), voxels, places, volume, volume))
+    return parts
+
+
+def _named(parts: Sequence[_Part], grid: Grid, config: SeparateConfig) -> list[_Part]:
+    """Give of each label the largest part and its fragments."""
+    labels = sorted({part.code for part in parts})
+    return [_joined([part for part in parts if part.code == label], grid, config)[0] for label in labels]
+
+
+def _joined(parts: Sequence[_Part], grid: Grid, config: SeparateConfig) -> list[_Part]:
+    """Join fragments to the disc in whose mid-plane they lie until no more do; the largest comes first."""
     whole: list[_Part] = []
     for part in sorted(parts, key=lambda one: -one.volume_mm3):
         for place, disc in enumerate(whole):
-            between = part.middle_lps - disc.middle_lps
-            near = np.linalg.norm(between) < config.join_reach_mm
-            if near and abs(between @ _normal(grid, disc)) < config.join_mm:
-                whole[place] = _part(grid, np.concatenate([disc.voxels, part.voxels]))
+            between = part.middle - disc.middle
+            near = float(np.linalg.norm(between)) < config.join_reach_mm
+            if near and abs(float(between @ _normal(disc, grid))) < config.join_mm:
+                whole[place] = disc.joined(part)
                 break
         else:
             whole.append(part)
-    return whole
+    return whole if len(whole) == len(parts) else _joined(whole, grid, config)
 
 
-def _normal(grid: Grid, part: _Part) -> FloatArray:
-    """Direction in which a part is thinnest."""
-    points = part.voxels @ grid.affine[:3, :3].T
-    _, axes = np.linalg.eigh(np.cov(points.T) + np.diag(np.square(grid.spacing_mm)) / 12)
+def _normal(part: _Part, grid: Grid) -> FloatArray:
+    """Direction in which a part is thinnest, its voxels' own extent included."""
+    off = part.points - part.middle
+    cell = grid.affine[:3, :3] @ grid.affine[:3, :3].T / 12.0
+    _, axes = np.linalg.eigh(off.T @ off / len(off) + cell)
     normal: FloatArray = axes[:, 0]
     return normal
+
+
+def _counted(
+    parts: Sequence[_Part], source: Volume, vertebrae: frozenset[int], config: SeparateConfig
+) -> list[_Part]:
+    """Find the discs among unnamed parts, and count their levels from the lowest up."""
+    discs = _joined(parts, source.grid, config)
+    discs = [part for part in discs if part.volume_mm3 >= config.least_volume_mm3]
+    discs = _cut_apart(_along_the_spine(discs), config)
+    bone = np.isin(source.array, sorted(vertebrae)) if vertebrae else np.zeros(0, dtype=bool)
+    if bone.any():
+        discs = [part for part in discs if _is_between_bones(source.grid, part, bone, config)]
+    if not discs:
+        return []
+    discs = _one_spine(discs, config)
+    median = float(np.median([part.volume_mm3 for part in discs]))
+    discs = [
+        part
+        for part in discs
+        if part.volume_mm3 >= config.least_share * median or part.at_border(source.grid)
+    ]
+    if len(discs) > len(LEVELS):
+        raise LabelError(
+            f"{len(discs)} separate parts",
+            expected=f"at most {len(LEVELS)} discs",
+            action="check that the mask is one of intervertebral discs",
+        )
+    found = []
+    for level, part in zip(LEVELS, _along_the_spine(discs), strict=False):
+        large = part.volume_mm3 > config.merged_share * median and "merged" not in part.flags
+        flags = ("level_assumed", *part.flags, *(["merged"] if large else []))
+        found.append(replace(part, code=label_of_level(level), flags=flags))
+    return found
+
+
+def _one_spine(parts: Sequence[_Part], config: SeparateConfig) -> list[_Part]:
+    """Keep the parts that lie in one column: of all groups of parts that follow each other, the largest."""
+    middles = np.array([part.middle for part in parts])
+    between = np.abs(middles[:, None] - middles)
+    up, aside = between[..., 2], np.linalg.norm(between[..., :2], axis=-1)
+    follows = (up <= config.greatest_step_mm) & (aside <= config.greatest_lean * up + 15.0)
+    _, group = connected_components(follows, directed=False)
+    volumes = np.bincount(group, weights=[part.volume_mm3 for part in parts])
+    return [part for part, number in zip(parts, group, strict=True) if number == volumes.argmax()]
+
+
+def _along_the_spine(parts: Sequence[_Part]) -> list[_Part]:
+    """Order parts along the spine: from its lower end, each time on to the nearest one left."""
+    if len(parts) < 2:
+        return list(parts)
+    middles = np.array([part.middle for part in parts])
+    apart = np.linalg.norm(middles[:, None] - middles, axis=2)
+    ends = np.unravel_index(int(np.argmax(apart)), apart.shape)
+    chain = [min((int(end) for end in ends), key=lambda end: float(middles[end, 2]))]
+    while len(chain) < len(parts):
+        nearest = np.argsort(apart[chain[-1]], kind="stable")
+        chain.append(next(int(place) for place in nearest if place not in chain))
+    return [parts[place] for place in chain]
+
+
+def _cut_apart(parts: Sequence[_Part], config: SeparateConfig) -> list[_Part]:
+    """Cut what stretches too far along the spine, as its neighbours show it, into two discs."""
+    found: list[_Part] = []
+    for place, part in enumerate(parts):
+        spine = parts[min(place + 1, len(parts) - 1)].middle - parts[max(place - 1, 0)].middle
+        height = part.points @ (spine / max(float(np.linalg.norm(spine)), 1e-9))
+        if height.std() <= config.merged_spread_mm:
+            found.append(part)
+            continue
+        counts, edges = np.histogram(height, bins=max(8, int(np.ptp(height) / 2.0)))
+        quarter = len(counts) // 4
+        thin = quarter + int(np.argmin(counts[quarter:-quarter]))
+        level = 0.5 * (edges[thin] + edges[thin + 1])
+        if counts[thin] > 0.5 * min(counts[:thin].max(), counts[thin + 1 :].max()):
+            found.append(replace(part, flags=(*part.flags, "merged")))
+        else:
+            found += [part.some(height < level, "merged"), part.some(height >= level, "merged")]
+    return found
 
 
 def _is_between_bones(grid: Grid, part: _Part, bone: BoolArray, config: SeparateConfig) -> bool:
@@ -188,41 +335,24 @@ def _is_between_bones(grid: Grid, part: _Part, bone: BoolArray, config: Separate
     The sacrum is no vertebra here, so what lies between its segments has none above.
     """
     reach = max(1, round(config.support_reach_mm / grid.spacing_mm[2]))
-    low, high = part.voxels.min(axis=0), part.voxels.max(axis=0)
-    window = (slice(low[0], high[0] + 1), slice(low[1], high[1] + 1))
-    inside = np.zeros((*(high - low + 1)[:2], bone.shape[2]), dtype=bool)
-    inside[tuple((part.voxels - [low[0], low[1], 0]).T)] = True
+    low, high = part.voxels.min(axis=0), part.voxels.max(axis=0) + 1
+    first = max(int(low[2]) - reach, 0)
+    near = bone[low[0] : high[0], low[1] : high[1], first : high[2] + reach]
+    inside = np.zeros(near.shape, dtype=bool)
+    inside[tuple((part.voxels - [low[0], low[1], first]).T)] = True
+    height = np.arange(near.shape[2])
+    if high[2] == grid.shape[2]:
+        bottom = np.argmax(inside, axis=2)[..., None]
+        beside = (height < bottom) & (height >= bottom - reach)
+    else:
+        top = near.shape[2] - 1 - np.argmax(inside[..., ::-1], axis=2)[..., None]
+        beside = (height > top) & (height <= top + reach)
     columns = inside.any(axis=2)
-    near = bone[window]
-
-    def support(towards: int) -> float:
-        """Part of the columns whose next voxels towards + or - S hold bone."""
-        found = np.zeros_like(columns)
-        for step in range(1, reach + 1):
-            shifted = np.zeros_like(near)
-            if towards > 0:
-                shifted[:, :, :-step] = near[:, :, step:]
-            else:
-                shifted[:, :, step:] = near[:, :, :-step]
-            found |= (shifted & inside).any(axis=2)
-        return float(found.sum() / columns.sum())
-
-    if high[2] == bone.shape[2] - 1:
-        return support(-1) >= config.least_support
-    return support(+1) >= config.least_support
+    held = columns & (near & beside).any(axis=2)
+    return float(held.sum() / columns.sum()) >= config.least_support
 
 
-def _along_the_spine(parts: Sequence[_Part]) -> list[_Part]:
-    """Order parts along the spine: from the lowest, each time on to the nearest one left."""
-    left = sorted(parts, key=lambda part: part.middle_lps[2])
-    chain = [left.pop(0)]
-    while left:
-        gaps = [float(np.linalg.norm(part.middle_lps - chain[-1].middle_lps)) for part in left]
-        chain.append(left.pop(int(np.argmin(gaps))))
-    return chain
-
-
-def _disc(grid: Grid, label: int, part: _Part, flags: tuple[str, ...]) -> Disc:
+def _disc(grid: Grid, part: _Part) -> Disc:
     """Cut a disc out, resample it to its cube, and flag what speaks against trusting it."""
     margin = 2
     low = np.maximum(part.voxels.min(axis=0) - margin, 0)
@@ -230,55 +360,16 @@ def _disc(grid: Grid, label: int, part: _Part, flags: tuple[str, ...]) -> Disc:
     inside = np.zeros(high - low, dtype=bool)
     inside[tuple((part.voxels - low).T)] = True
     affine = grid.affine.copy()
-    affine[:3, 3] = grid.to_world(low)
+    affine[:3, 3] = grid.to_world(low.astype(np.float64))
     i, j, k = inside.shape
     mask = Volume(Grid((i, j, k), affine), inside)
-    found = list(flags)
-    if part.at_border:
-        found.append("truncated")
+    flags = list(part.flags)
+    if part.solid_mm3 < 0.95 * part.volume_mm3:
+        flags.append("fragmented")
+    if part.at_border(grid):
+        flags.append("truncated")
     if (np.ptp(part.voxels, axis=0) + 1).min() < 3:
-        found.append("few_slices")
-    if cc3d.statistics(cc3d.connected_components(inside))["voxel_counts"][1:].max() < 0.95 * inside.sum():
-        found.append("fragmented")
-    half = np.array(CUBE_SHAPE) * CUBE_SPACING_MM / 2
-    if (np.abs(grid.to_world(part.voxels) - part.middle_lps).max(axis=0) > half).any():
-        found.append("cropped_cube")
-    return Disc(label, level_of_label(label), mask, disc_cube(mask), tuple(found))
-
-
-def disc_cube(mask: Volume) -> Volume:
-    """Resample a disc's mask to its 64x64x64 cube at 1.4x1.2x1.5 mm, axes L, P, S, centred on its centroid.
-
-    The signed distance to the mask's boundary is interpolated, and cut at the level that keeps the volume;
-    the level stays within a fraction of a voxel of zero. (Interpolating the mask itself and rounding up, as
-    the paper's code does, adds about half the volume.)
-
-    Parameters
-    ----------
-    mask
-        Boolean, at least one voxel set, any axes.
-
-    Returns
-    -------
-    Volume
-        Boolean; its volume is the mask's to within a voxel where the disc fits into the cube.
-    """
-    inside = np.pad(np.ascontiguousarray(mask.array, dtype=bool), 2)
-    spacing = mask.grid.spacing_mm
-    distance = edt.edt(inside, anisotropy=spacing) - edt.edt(~inside, anisotropy=spacing)
-    centre = mask.grid.to_world(np.argwhere(mask.array).mean(axis=0))
-    origin = centre - (np.array(CUBE_SHAPE) - 1) / 2 * CUBE_SPACING_MM
-    cube = Grid.from_spacing(CUBE_SHAPE, CUBE_SPACING_MM, origin_mm=origin)
-    to_index = np.linalg.inv(mask.grid.affine[:3, :3])
-    field = ndimage.affine_transform(
-        distance,
-        to_index @ cube.affine[:3, :3],
-        offset=mask.grid.to_index(origin) + 2,
-        output_shape=CUBE_SHAPE,
-        order=1,
-        mode="constant",
-        cval=float(distance.min()),
-    )
-    wanted = max(1, round(int(mask.array.sum()) * mask.grid.voxel_volume_mm3 / cube.voxel_volume_mm3))
-    level = np.partition(field.ravel(), -wanted)[-wanted]
-    return Volume(cube, field >= level)
+        flags.append("few_slices")
+    if not fits_cube(part.points):
+        flags.append("cropped_cube")
+    return Disc(part.code, level_of_label(part.code), mask, disc_cube(mask), tuple(flags))
