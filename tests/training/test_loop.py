@@ -22,6 +22,15 @@ from discometry.training.loop import EpochRecord, FitResult, LoopConfig, fit
 CPU = LoopConfig(epochs=8, patience=8, learning_rate=0.05, accelerator="cpu")
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Sums in another order differ in the last bit, and training grows that: one thread everywhere."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def network(seed: int = 0) -> nn.Module:
     """Dropout and batch norm: random draws and buffers must survive an interruption too."""
     with torch.random.fork_rng():

@@ -216,7 +216,7 @@ def _fit_trees(discs: GradedDiscs, names: Sequence[str], config: ClassifierTrain
 
 
 def _fit_calibration(margin: FloatArray, narrowed: BoolArray) -> tuple[float, float]:
-    """Fit slope and offset of the logistic map by maximum likelihood, with Platt's (1999) softened targets."""
+    """Fit slope and offset by maximum likelihood, with the softened targets of Platt (1999)."""
     from sklearn.linear_model import LogisticRegression
 
     positive, negative = int(narrowed.sum()), int((~narrowed).sum())

@@ -1,0 +1,288 @@
+"""Discs told apart: instances, levels, flags, cubes."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from discometry.core.anatomy import CONVENTIONS, LEVELS, Tissue, label_of_level
+from discometry.core.errors import LabelError
+from discometry.core.phantom import phantom_grid, render_discs, render_tissue, sample_phantom
+from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Spine
+from discometry.core.volume import Grid, Volume
+from discometry.stages.separate import SeparateConfig, separate
+
+SPINE = sample_phantom(5, n_discs=6, narrowed=["L4/L5"])
+GRID = phantom_grid(SPINE, spacing_mm=(4.0, 1.0, 1.0), anterior_mm=10, posterior_mm=12, inferior_mm=45)
+LABELS = render_discs(SPINE, GRID)
+BINARY = LABELS.with_array((LABELS.array > 0).astype(np.uint8))
+
+
+def same_discs(found: Spine, expected: Spine) -> bool:
+    """Whether two spines have the same voxels in the same discs."""
+    return np.array_equal(found.labels.array, expected.labels.array) and [d.level for d in found.discs] == [
+        d.level for d in expected.discs
+    ]
+
+
+def of_disc(label: int) -> tuple[np.ndarray, np.ndarray]:
+    """First and last voxel of a disc along each axis."""
+    index = np.argwhere(LABELS.array == label)
+    return index.min(axis=0), index.max(axis=0)
+
+
+def ellipsoids(centres: list[tuple[float, float, float]], half: tuple[float, float, float]) -> Volume:
+    """Binary mask of ellipsoids in a field of 160 x 80 x 180 mm, voxels of 2 x 1 x 1 mm."""
+    grid = Grid.from_spacing((80, 80, 180), (2.0, 1.0, 1.0))
+    points = grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1).astype(float))
+    inside = np.zeros(grid.shape, dtype=np.uint8)
+    for centre in centres:
+        inside |= (((points - centre) / half) ** 2).sum(axis=-1) < 1
+    return Volume(grid, inside)
+
+
+def test_named_discs_keep_their_labels_voxels_and_order() -> None:
+    spine = separate(LABELS)
+    assert [disc.level for disc in spine.discs] == list(LEVELS[:6])
+    assert [disc.label for disc in spine.discs] == list(range(201, 207))
+    assert np.array_equal(spine.labels.array, LABELS.array)
+    assert spine.labels.array.dtype == np.int16
+    assert spine.labels.grid == LABELS.grid
+    for disc in spine.discs:
+        assert disc.flags == ()
+        assert disc.mask.array.dtype == np.bool_
+        assert disc.mask.array.sum() == (LABELS.array == disc.label).sum()
+        index = np.argwhere(disc.mask.array)
+        assert index.min() >= 1
+        places = GRID.to_index(disc.mask.grid.to_world(index.astype(float)))
+        assert np.all(LABELS.array[tuple(np.rint(places).astype(int).T)] == disc.label)
+
+
+def test_a_binary_mask_is_counted_from_the_lowest_disc() -> None:
+    spine = separate(BINARY)
+    assert same_discs(spine, separate(LABELS))
+    assert all(disc.flags == ("level_assumed",) for disc in spine.discs)
+
+
+def test_two_conventions_name_the_same_discs() -> None:
+    expected = separate(LABELS)
+    for name in ("spineps", "totalspineseg"):
+        value_of = {level: value for value, level in CONVENTIONS[name].discs.items()}
+        array = np.zeros_like(LABELS.array)
+        for level in LEVELS[:6]:
+            array[LABELS.array == label_of_level(level)] = value_of[level]
+        assert same_discs(separate(LABELS.with_array(array)), expected)
+
+
+@given(order=st.permutations(list(range(6))))
+@settings(max_examples=6)
+def test_any_naming_of_the_levels_is_kept(order: list[int]) -> None:
+    table = np.zeros(300, dtype=np.int16)
+    table[201:207] = 201 + np.array(order)
+    spine = separate(LABELS.with_array(table[LABELS.array]))
+    assert np.array_equal(spine.labels.array, table[LABELS.array])
+    assert [disc.label for disc in spine.discs] == list(range(201, 207))
+
+
+@given(axes=st.permutations([0, 1, 2]), flips=st.sets(st.sampled_from([0, 1, 2])))
+@settings(max_examples=6)
+def test_axis_order_and_direction_change_nothing(axes: list[int], flips: set[int]) -> None:
+    turned = BINARY.transposed(axes)
+    for axis in sorted(flips):
+        turned = turned.flipped(axis)
+    spine, expected = separate(turned), separate(BINARY)
+    assert spine.labels.grid == turned.grid
+    assert np.array_equal(spine.labels.oriented().array, expected.labels.oriented().array)
+    for disc, other in zip(spine.discs, expected.discs, strict=True):
+        assert np.array_equal(disc.mask.array, other.mask.array)
+        assert np.array_equal(disc.cube.array, other.cube.array)
+        assert disc.cube.grid.same_as(other.cube.grid)
+        assert disc.flags == other.flags
+
+
+def test_the_segmenters_classes_use_the_vertebrae() -> None:
+    tissue = render_tissue(SPINE, GRID)
+    # A second "disc" in the sacrum, where no vertebra is above it.
+    first, last = of_disc(201)
+    moved = np.roll(LABELS.array == 201, -(int(last[2] - first[2]) + 12), axis=2)
+    assert not (moved & (LABELS.array > 0)).any()
+    tissue.array[moved] = Tissue.DISC
+    found = separate(tissue, SeparateConfig(convention="tissue"))
+    assert same_discs(found, separate(BINARY))
+    # Without the vertebrae it is the lowest disc.
+    bare = tissue.with_array((tissue.array == Tissue.DISC).astype(np.uint8))
+    assert len(separate(bare).discs) == 7
+
+
+def test_a_top_disc_cut_off_from_the_body_above_stays() -> None:
+    tissue = render_tissue(SPINE, GRID)
+    top = int(of_disc(206)[1][2])
+    cut = tissue.cropped((0, 0, 0), (*tissue.array.shape[:2], top))
+    spine = separate(cut, SeparateConfig(convention="tissue"))
+    assert [disc.level for disc in spine.discs] == list(LEVELS[:6])
+    assert "truncated" in spine.discs[-1].flags
+    assert "truncated" not in spine.discs[0].flags
+
+
+def test_specks_are_left_out() -> None:
+    array = BINARY.array.copy()
+    array[0, 0, 0] = array[-1, -3:, -2:] = 1
+    assert same_discs(separate(BINARY.with_array(array)), separate(BINARY))
+    named = LABELS.array.copy()
+    named[0, 0, :2] = 203
+    assert same_discs(separate(LABELS.with_array(named)), separate(LABELS))
+
+
+@pytest.mark.parametrize("labels", [LABELS, BINARY], ids=["named", "binary"])
+def test_fragments_of_one_disc_are_one_disc(labels: Volume) -> None:
+    array = labels.array.copy()
+    low, high = of_disc(203)
+    middle = int(low[1] + high[1]) // 2
+    array[:, middle : middle + 2, int(low[2]) : int(high[2]) + 1] = 0
+    spine = separate(labels.with_array(array))
+    assert len(spine.discs) == 6
+    assert np.count_nonzero(spine.labels.array) == np.count_nonzero(array)
+    assert ["fragmented" in disc.flags for disc in spine.discs] == [False, False, True, False, False, False]
+
+
+def test_slices_that_do_not_touch_are_still_one_disc() -> None:
+    # Two millimetres high, tilted by 25 degrees in the coronal plane: each 4 mm slice stands alone.
+    grid = Grid.from_spacing((20, 60, 60), (4.0, 0.5, 0.5))
+    x, y, z = np.moveaxis(grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1).astype(float)), -1, 0)
+    x, y, z = x - 38.0, y - 14.8, z - 14.9
+    inside = ((x / 24) ** 2 + (y / 13) ** 2 < 1) & (np.abs(z - np.tan(np.radians(25.0)) * x) < 0.9)
+    spine = separate(Volume(grid, inside.astype(np.uint8)))
+    assert len(spine.discs) == 1
+    assert spine.discs[0].mask.array.sum() == inside.sum()
+    assert "fragmented" in spine.discs[0].flags
+
+
+def test_two_discs_that_touch_are_cut_apart() -> None:
+    low, _ = of_disc(202)
+    first, last = of_disc(203)
+    array = BINARY.array.copy()
+    x, y = int(first[0] + last[0]) // 2, int(last[1]) - 3
+    array[x, y : y + 2, int(low[2]) : int(last[2])] = 1
+    spine = separate(BINARY.with_array(array))
+    assert [disc.level for disc in spine.discs] == list(LEVELS[:6])
+    assert ["merged" in disc.flags for disc in spine.discs] == [False, True, True, False, False, False]
+    expected = separate(BINARY)
+    for disc, other in zip(spine.discs, expected.discs, strict=True):
+        assert disc.mask.array.sum() == pytest.approx(other.mask.array.sum(), rel=0.03)
+
+
+def test_what_cannot_be_cut_is_flagged() -> None:
+    centres = [(40.0, 40.0, 20.0 + 33.0 * place) for place in range(5)]
+    mask = ellipsoids(centres, (22.0, 16.0, 5.0))
+    mask.array[10:30, 26:54, 86:120] = 1
+    spine = separate(mask)
+    assert ["merged" in disc.flags for disc in spine.discs] == [False, False, True, False]
+    large = ellipsoids(centres, (12.0, 9.0, 4.0))
+    large.array[:] |= ellipsoids(centres[2:3], (28.0, 22.0, 5.0)).array
+    assert "merged" in separate(large).discs[2].flags
+
+
+def test_what_stands_aside_of_the_spine_is_no_disc() -> None:
+    centres = [(30.0, 40.0, 20.0 + 33.0 * place) for place in range(4)]
+    mask = ellipsoids(centres, (16.0, 14.0, 5.0))
+    aside = ellipsoids([(145.0, 40.0, 60.0)], (8.0, 8.0, 6.0))
+    found = separate(mask.with_array(mask.array | aside.array))
+    assert same_discs(found, separate(mask))
+
+
+def test_a_few_slices_and_the_border_are_flagged() -> None:
+    first, last = of_disc(201)
+    x = int(first[0] + last[0]) // 2
+    slab = LABELS.cropped((x, 0, 0), (x + 2, *LABELS.array.shape[1:]))
+    assert all({"few_slices", "truncated"} <= set(disc.flags) for disc in separate(slab).discs)
+
+
+def test_a_disc_too_large_for_its_cube_is_flagged_and_cropped() -> None:
+    grid = Grid.from_spacing((60, 50, 30), (2.0, 2.0, 2.0))
+    array = np.zeros(grid.shape, dtype=np.uint8)
+    array[2:58, 10:40, 10:15] = 1
+    disc = separate(Volume(grid, array)).discs[0]
+    assert "cropped_cube" in disc.flags
+    assert disc.cube.array.any(axis=(1, 2)).all()
+    assert disc.cube.array.sum() * np.prod(CUBE_SPACING_MM) == pytest.approx(64 * 1.4 * 60 * 10, rel=0.15)
+
+
+def test_cubes_are_centred_upright_and_keep_the_volume() -> None:
+    for disc in separate(LABELS).discs:
+        assert disc.cube.grid.shape == CUBE_SHAPE
+        assert disc.cube.grid.spacing_mm == pytest.approx(CUBE_SPACING_MM)
+        assert disc.cube.grid.direction == pytest.approx(np.eye(3))
+        volume = disc.mask.array.sum() * disc.mask.grid.voxel_volume_mm3
+        assert disc.cube.array.sum() * disc.cube.grid.voxel_volume_mm3 == pytest.approx(volume, rel=0.005)
+        centroid = disc.mask.grid.to_world(np.argwhere(disc.mask.array).mean(axis=0))
+        assert disc.cube.grid.to_world(np.full(3, 31.5)) == pytest.approx(centroid, abs=1e-6)
+
+
+def test_discs_without_a_level_of_ours_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    array = np.where(LABELS.array > 0, LABELS.array.astype(int) * 0, 0)
+    for place, value in enumerate([125, 124, 123, 122, 121, 120]):
+        array[LABELS.array == 201 + place] = value
+    with caplog.at_level(logging.WARNING):
+        spine = separate(LABELS.with_array(array))
+    assert [disc.level for disc in spine.discs] == list(LEVELS[:5])
+    assert "125" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("array", "config", "words"),
+    [
+        (np.zeros((5, 5, 5), dtype=np.uint8), SeparateConfig(), "empty"),
+        (np.zeros((5, 5, 5), dtype=np.uint8), SeparateConfig(convention="tissue"), "empty"),
+        (np.full((5, 5, 5), 0.5), SeparateConfig(), "whole numbers"),
+        (np.full((5, 5, 5), np.inf), SeparateConfig(), "whole numbers"),
+        (np.full((5, 5, 5), np.nan, dtype=np.float32), SeparateConfig(), "whole numbers"),
+        (np.ones((5, 5, 5), dtype=np.complex64), SeparateConfig(), "whole numbers"),
+        (np.ones((5, 5, 5), dtype=np.uint8), SeparateConfig(convention="other"), "'other'"),
+        (np.ones((5, 5, 5), dtype=np.uint8), SeparateConfig(convention="spider"), "no disc"),
+        (np.ones((5, 5, 5), dtype=np.uint8), SeparateConfig(), "no disc"),
+        (np.full((5, 5, 5), -7, dtype=np.int16), SeparateConfig(), "-7"),
+    ],
+    ids=str,
+)
+def test_a_mask_without_discs_is_refused_in_one_line(
+    array: np.ndarray, config: SeparateConfig, words: str
+) -> None:
+    with pytest.raises(LabelError) as caught:
+        separate(Volume(Grid.from_spacing(array.shape, (1.0, 1.0, 1.0)), array), config)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_more_parts_than_levels_are_refused() -> None:
+    grid = Grid.from_spacing((8, 8, 250), (2.0, 2.0, 2.0))
+    array = np.zeros(grid.shape, dtype=np.uint8)
+    for place in range(24):
+        array[1:7, 1:7, 10 * place + 2 : 10 * place + 5] = 1
+    with pytest.raises(LabelError, match="24 separate parts"):
+        separate(Volume(grid, array))
+
+
+def test_masks_of_floats_and_booleans_are_labels_too() -> None:
+    expected = separate(BINARY)
+    assert same_discs(separate(BINARY.with_array(BINARY.array.astype(np.float32))), expected)
+    assert same_discs(separate(BINARY.with_array(BINARY.array.astype(bool))), expected)
+
+
+def test_a_real_spine_of_seven_discs(shared_data: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK")
+    image = sitk.ReadImage(str(shared_data / "spider" / "masks_full" / "1_t1.mha"))
+    array = sitk.GetArrayFromImage(image).T
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    grid = Grid.from_spacing(
+        array.shape, image.GetSpacing(), origin_mm=image.GetOrigin(), direction=direction
+    )
+    spine = separate(Volume(grid, array))
+    assert [disc.level for disc in spine.discs] == list(LEVELS[:7])
+    counted = separate(Volume(grid, (array > 200).astype(np.uint8)))
+    assert [disc.level for disc in counted.discs] == list(LEVELS[:7])
+    assert np.count_nonzero(counted.labels.array != spine.labels.array) <= 20
