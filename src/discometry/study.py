@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from discometry.core.anatomy import label_of_level
 from discometry.core.records import StudyResult
 from discometry.io.bundle import read_bundle
-from discometry.io.images import check_image, check_mask, check_same_grid, read_image, read_mask, study_name, write_volume
+from discometry.io.images import (
+    check_image,
+    check_mask,
+    check_same_grid,
+    read_image,
+    read_mask,
+    study_name,
+    write_volume,
+)
 from discometry.io.results import Manifest, check_output, content_hash, write_study
 from discometry.pipeline import Models, analyse_image, analyse_mask
 

@@ -110,18 +110,20 @@ class Geometry:
     height_mean_mm: float = _measure("Volume over footprint area, in the disc's own frame.")
     width_ap_mm: float = _measure("Extent of the footprint along the disc's own anterior-posterior axis.")
     width_lateral_mm: float = _measure("Extent of the footprint along the disc's own left-right axis.")
-    angle_sagittal_deg: float = _measure("Disc plane against anterior-posterior, seen from the side; > 0: anterior edge up.")
-    angle_coronal_deg: float = _measure("Disc plane against left-right, seen from the front; > 0: left edge up.")
-    angle_transverse_deg: float = _measure("Long axis against left-right, seen from above; > 0: left end posterior.")
-    wedge_deg: float = _measure("Angle between the fitted endplate planes in the disc's sagittal plane; > 0: open anteriorly.")
+    angle_sagittal_deg: float = _measure("Disc plane against anterior-posterior; > 0: anterior edge up.")
+    angle_coronal_deg: float = _measure("Disc plane against left-right; > 0: left edge up.")
+    angle_transverse_deg: float = _measure("Long axis against left-right; > 0: left end posterior.")
+    wedge_deg: float = _measure("Angle between the fitted endplates, sagittal; > 0: open anteriorly.")
     volume_mm3: float = _measure("Volume of the mask.")
     footprint_mm2: float = _measure("Area of the disc projected along its own axis.")
-    paper_height_mm: float = _measure("Mean over the sagittal slices' pixel columns of their superior-inferior extent.")
+    paper_height_mm: float = _measure("Mean superior-inferior extent of the sagittal slices' columns.")
     paper_width_ap_mm: float = _measure("Anterior-posterior extent of the middle sagittal slice.")
     paper_width_lateral_mm: float = _measure("Left-right extent of the middle transverse slice.")
-    paper_angle_sagittal_deg: float = _measure("Principal axis of the middle sagittal slice against horizontal.")
-    paper_angle_coronal_deg: float = _measure("Principal axis of the middle coronal slice against left-right.")
-    paper_angle_transverse_deg: float = _measure("Principal axis of the middle transverse slice against left-right.")
+    paper_angle_sagittal_deg: float = _measure("Principal axis of the middle sagittal slice to horizontal.")
+    paper_angle_coronal_deg: float = _measure("Principal axis of the middle coronal slice to left-right.")
+    paper_angle_transverse_deg: float = _measure(
+        "Principal axis of the middle transverse slice to left-right."
+    )
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
