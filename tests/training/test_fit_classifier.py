@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from discometry.core.errors import InputError
+from discometry.core.scores import brier
 from discometry.io.bundle import read_bundle
 from discometry.networks.classifier import load_classifier
 from discometry.stages.classify import FEATURES
@@ -90,13 +91,15 @@ def test_a_higher_disc_is_never_likelier_narrowed() -> None:
         assert (np.diff(classifier.probabilities(ladder)) <= 1e-12).all()
 
 
-def test_probabilities_are_calibrated_on_discs_that_were_not_seen() -> None:
+def test_calibration_tempers_trees_that_know_their_discs_by_heart() -> None:
     classifier = train_classifier(graded(60), replace(QUICK, trees=200))
+    assert 0 < classifier.slope < 1
     fresh = graded(400, seed=5)
     found = classifier.probabilities(fresh.features)
+    raw = replace(classifier, slope=1.0, offset=0.0).probabilities(fresh.features)
+    assert brier(fresh.narrowed, found) < brier(fresh.narrowed, raw) - 0.01
     assert found.mean() == pytest.approx(fresh.narrowed.mean(), abs=0.05)
-    for low, high in ((0.0, 0.2), (0.2, 0.8), (0.8, 1.0)):
-        chosen = (found >= low) & (found <= high)
+    for chosen in (found < 0.2, found > 0.8):
         assert fresh.narrowed[chosen].mean() == pytest.approx(found[chosen].mean(), abs=0.1)
 
 

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from discometry.core.anatomy import DISC_LABEL_BASE
 from discometry.core.errors import InputError
-from discometry.core.phantom import PhantomConfig, PhantomDisc, render_disc_mask, sample_phantom
+from discometry.core.phantom import (
+    PhantomConfig,
+    PhantomDisc,
+    disc_fraction,
+    render_disc_mask,
+    sample_phantom,
+)
 from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM
 from discometry.core.volume import Grid
 from discometry.io.images import read_mask
@@ -106,8 +112,9 @@ def _phantom_discs(config: PhantomCubes) -> Iterator[tuple[str, PhantomDisc, Flo
 
 def _render(disc: PhantomDisc, shift_mm: FloatArray) -> BoolArray:
     """Render a disc in a cube whose centre lies ``shift_mm`` from the disc's centroid."""
-    coarse = render_disc_mask(disc, _cube_grid(disc.centre_lps, refine=2))
-    centroid = coarse.grid.to_world(np.argwhere(coarse.array).mean(axis=0))
+    coarse = disc_fraction(disc, _cube_grid(disc.centre_lps, refine=2))
+    voxels = np.argwhere(coarse.array > 0)
+    centroid = coarse.grid.to_world(np.average(voxels, axis=0, weights=coarse.array[tuple(voxels.T)]))
     cube: BoolArray = render_disc_mask(disc, _cube_grid(centroid + shift_mm)).array
     return cube
 
