@@ -50,7 +50,7 @@ def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], text
 
 def section(axes: Axes, disc: PhantomDisc, plane: str) -> None:
     """Fill the cut through a disc's centre: ``sagittal`` (anterior left), ``coronal`` or ``footprint``."""
-    first, second = np.meshgrid(np.linspace(-32, 32, 500), np.linspace(-26, 26, 500))
+    first, second = np.meshgrid(np.linspace(-32, 32, 257), np.linspace(-26, 26, 209))
     zero = np.zeros_like(first)
     if plane == "footprint":
         inside = disc.radius(first, -second) <= 1.0 + disc.bulge
@@ -64,7 +64,7 @@ def section(axes: Axes, disc: PhantomDisc, plane: str) -> None:
 
 def own_frame(disc: PhantomDisc) -> Figure:
     """Mean height, widths and wedge in the disc's own frame."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure = Figure(figsize=(9, 3.0), layout="constrained")
     side, top = figure.subplots(1, 2)
     section(side, disc, "sagittal")
     panel(side, "from the side: height and wedge", "anterior", "posterior")
@@ -166,7 +166,7 @@ def thick_slices() -> Figure:
 
 def paper_slices() -> Figure:
     """Show the paper's definitions beside ours on a tilted disc."""
-    disc = single_disc(9.0, tilt_deg=(-30.0, 0.0, 0.0), wedge_deg=8.0)
+    disc = single_disc(6.0, tilt_deg=(-35.0, 0.0, 0.0), wedge_deg=6.0)
     margins = dict.fromkeys(("anterior_mm", "posterior_mm", "inferior_mm", "superior_mm"), 6.0)
     mask = render_disc_mask(disc, phantom_grid(disc, spacing_mm=(4.4, 1.0, 1.0), **margins))
     found = measure_mask(mask)
@@ -174,13 +174,11 @@ def paper_slices() -> Figure:
     axes = figure.subplots()
     middle = mask.array[mask.array.shape[0] // 2]
     used = np.argwhere(middle)
-    axes.pcolormesh(
-        np.arange(middle.shape[0] + 1) - 0.5,
-        np.arange(middle.shape[1] + 1) - 0.5,
+    axes.imshow(
         np.where(middle.T, 1.0, np.nan),
-        cmap=matplotlib.colors.ListedColormap(["#D9E8F2"]),
-        ec="white",
-        lw=0.3,
+        origin="lower",
+        cmap=matplotlib.colors.ListedColormap(["#BFDCEE"]),
+        interpolation="nearest",
     )
     front, back = used[:, 0].min(), used[:, 0].max()
     column = used[used[:, 0] == (front + back) // 2, 1]
@@ -205,7 +203,7 @@ def paper_slices() -> Figure:
     ours = f"own frame: AP width {found.width_ap_mm:.1f} mm, height {found.height_mean_mm:.1f} mm"
     arrow(axes, tuple(centre - along), tuple(centre + along), ours, GREEN)
     panel(axes, "", "anterior", "posterior")
-    axes.margins(0.12)
+    axes.set(xlim=(-2, middle.shape[0] + 2), ylim=(used[:, 1].min() - 8, used[:, 1].max() + 8))
     return figure
 
 

@@ -124,7 +124,7 @@ def other_grid(folder: Path) -> list[str]:
 
 
 def not_a_number(folder: Path) -> list[str]:
-    return [str(image_file(folder / "a.nii.gz", np.full((9, 9, 9), np.nan)))]
+    return [str(image_file(folder / "a.mha", np.full((9, 9, 9), np.nan)))]
 
 
 def constant(folder: Path) -> list[str]:
@@ -175,12 +175,12 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "text named nifti": (text_as_nifti, "a.nii.gz"),
     "truncated": (truncated_mha, "a.mha"),
     "2-D": (flat_image, "2"),
-    "empty mask": (empty_mask, "empty mask"),
+    "empty mask": (empty_mask, "the mask is empty"),
     "other grid": (other_grid, "grid"),
     "NaN": (not_a_number, "NaN"),
-    "constant": (constant, "constant"),
-    "zero spacing": (lambda folder: meta_header(folder, "ElementSpacing", "1 0 1"), "spacing"),
-    "negative spacing": (lambda folder: nifti_header(folder, x=(80, "<f", -1.0)), "spacing"),
+    "constant": (constant, "value 7 in every voxel"),
+    "zero spacing": (lambda folder: meta_header(folder, "ElementSpacing", "1 0 1"), "voxel size 1 x 0 x 1"),
+    "negative spacing": (lambda folder: nifti_header(folder, x=(80, "<f", -1.0)), "voxel size -1"),
     "10^12 voxels": (lambda folder: meta_header(folder, "DimSize", "10000 10000 10000"), "voxels"),
     "old bundle": (old_bundle, "version"),
     "flipped byte": (flipped_byte, "segmenter"),

@@ -129,6 +129,14 @@ def test_a_top_disc_cut_off_from_the_body_above_stays() -> None:
     assert "truncated" not in spine.discs[0].flags
 
 
+def test_a_body_that_the_segmenter_missed_costs_no_disc() -> None:
+    tissue = render_tissue(SPINE, GRID)
+    low, high = int(of_disc(203)[1][2]), int(of_disc(204)[0][2])
+    between = tissue.array[:, :, low:high]
+    between[between == Tissue.VERTEBRA] = Tissue.BACKGROUND
+    assert same_discs(separate(tissue, SeparateConfig(convention="tissue")), separate(BINARY))
+
+
 def test_specks_are_left_out() -> None:
     array = BINARY.array.copy()
     array[0, 0, 0] = array[-1, -3:, -2:] = 1

@@ -6,8 +6,8 @@ in its plane are the disc. Otherwise the connected parts of the disc voxels are 
 1. Parts below ``speck_mm3`` are noise.
 2. A part joins a larger one if it lies in that one's plane: fragments of one disc.
 3. A part that stretches too far along the spine is two discs that touch, and is cut where it is thinnest.
-4. What is too small for a disc is dropped, what no vertebra rests on (where vertebrae are labelled), and what
-   stands aside of the column that most of the rest forms.
+4. What is too small for a disc is dropped, what lies beside no vertebra where vertebrae are labelled, and
+   what stands aside of the column that most of the rest forms.
 5. What is left is counted upwards along the spine from the lowest disc, which is assumed to be L5/S1.
 """
 
@@ -51,8 +51,6 @@ class SeparateConfig:
     """One of :data:`~discometry.core.anatomy.CONVENTIONS`; None recognises it from the labels."""
     speck_mm3: float = 30.0
     """Smaller connected parts are noise."""
-    merged_above: float = 2.5
-    """Parts larger than this many times the median disc may be two discs."""
     join_mm: float = 6.0
     """A part whose middle is this near to another's mid-plane belongs to the same disc .."""
     join_reach_mm: float = 40.0
@@ -67,12 +65,12 @@ class SeparateConfig:
     """Nor are parts smaller than this share of the median disc, unless cut off by the image's border."""
     greatest_step_mm: float = 80.0
     """Discs of one spine follow each other at most this far up (a missing one doubles the usual step) .."""
-    greatest_lean: float = 1.2
+    greatest_lean: float = 0.7
     """.. and to the side by at most this part of the step upwards, and 15 mm."""
     least_support: float = 0.25
-    """Part of a disc's columns that must find vertebra above, where vertebrae are labelled."""
+    """Part of a disc's columns that must find vertebra above or below, where vertebrae are labelled."""
     support_reach_mm: float = 6.0
-    """How far above the disc vertebra is looked for."""
+    """How far above and below the disc vertebra is looked for."""
 
 
 def separate(labels: Volume, config: SeparateConfig | None = None) -> Spine:
@@ -260,7 +258,7 @@ def _counted(
     discs = _cut_apart(_along_the_spine(discs), config)
     bone = np.isin(source.array, sorted(vertebrae)) if vertebrae else np.zeros(0, dtype=bool)
     if bone.any():
-        discs = [part for part in discs if _is_between_bones(source.grid, part, bone, config)]
+        discs = [part for part in discs if _is_beside_bone(source.grid, part, bone, config)]
     if not discs:
         return []
     discs = _one_spine(discs, config)
@@ -329,10 +327,11 @@ def _cut_apart(parts: Sequence[_Part], config: SeparateConfig) -> list[_Part]:
     return found
 
 
-def _is_between_bones(grid: Grid, part: _Part, bone: BoolArray, config: SeparateConfig) -> bool:
-    """Tell whether vertebra rests on a part; where the image ends above it, whether it rests on vertebra.
+def _is_beside_bone(grid: Grid, part: _Part, bone: BoolArray, config: SeparateConfig) -> bool:
+    """Tell whether vertebra rests on a part, or the part on vertebra.
 
-    The sacrum is no vertebra here, so what lies between its segments has none above.
+    Either will do: the body above may be outside the image, and segmenters miss bodies. The sacrum is no
+    vertebra here, so what lies between its segments has none beside it.
     """
     reach = max(1, round(config.support_reach_mm / grid.spacing_mm[2]))
     low, high = part.voxels.min(axis=0), part.voxels.max(axis=0) + 1
@@ -341,15 +340,13 @@ def _is_between_bones(grid: Grid, part: _Part, bone: BoolArray, config: Separate
     inside = np.zeros(near.shape, dtype=bool)
     inside[tuple((part.voxels - [low[0], low[1], first]).T)] = True
     height = np.arange(near.shape[2])
-    if high[2] == grid.shape[2]:
-        bottom = np.argmax(inside, axis=2)[..., None]
-        beside = (height < bottom) & (height >= bottom - reach)
-    else:
-        top = near.shape[2] - 1 - np.argmax(inside[..., ::-1], axis=2)[..., None]
-        beside = (height > top) & (height <= top + reach)
+    bottom = np.argmax(inside, axis=2)[..., None]
+    top = near.shape[2] - 1 - np.argmax(inside[..., ::-1], axis=2)[..., None]
     columns = inside.any(axis=2)
-    held = columns & (near & beside).any(axis=2)
-    return float(held.sum() / columns.sum()) >= config.least_support
+    above = (near & (height > top) & (height <= top + reach)).any(axis=2) & columns
+    below = (near & (height < bottom) & (height >= bottom - reach)).any(axis=2) & columns
+    share = max(np.count_nonzero(above), np.count_nonzero(below)) / np.count_nonzero(columns)
+    return share >= config.least_support
 
 
 def _disc(grid: Grid, part: _Part) -> Disc:
