@@ -254,24 +254,28 @@ def _print_result(result: StudyResult, out: Path, *, as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(title=result.study)
-    columns = ("level", "height mm", "AP mm", "lateral mm", "wedge deg", "volume mm3", "narrowed", "flags")
+    columns = ("level", "height\nmm", "AP\nmm", "lateral\nmm", "wedge\n°", "volume\nmm³", "narrowed", "flags")
     for column in columns:
-        table.add_column(column, justify="left" if column in ("level", "flags") else "right")
+        table.add_column(column, justify="left" if column in ("level", "flags") else "right", overflow="fold")
     for item in reversed(result.discs):
         shape = item.geometry
         table.add_row(
             item.disc.level,
-            f"{shape.height_mean_mm:.1f}",
-            f"{shape.width_ap_mm:.1f}",
-            f"{shape.width_lateral_mm:.1f}",
-            f"{shape.wedge_deg:.1f}",
-            f"{shape.volume_mm3:.0f}",
-            f"{item.narrowing_probability:.0%}",
+            _rounded(shape.height_mean_mm, ".1f"),
+            _rounded(shape.width_ap_mm, ".1f"),
+            _rounded(shape.width_lateral_mm, ".1f"),
+            _rounded(shape.wedge_deg, ".1f"),
+            _rounded(shape.volume_mm3, ".0f"),
+            _rounded(item.narrowing_probability, ".0%"),
             " ".join(item.flags),
         )
     console = Console()
     console.print(table)
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+def _rounded(value: float, form: str) -> str:
+    return format(value, form) if math.isfinite(value) else "-"
 
 
 def _finite(value: float) -> float | None:

@@ -9,6 +9,7 @@ A bare mask enters at ``separate``. Nothing here touches the disk; ``study.py`` 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from discometry.core.records import DiscResult, Prepared, Spine, StudyResult
+from discometry.core.records import Disc, DiscResult, Geometry, Prepared, Spine, StudyResult
 from discometry.core.volume import Volume
 from discometry.io.bundle import Bundle
 from discometry.networks.autoencoder import Autoencoder, load_autoencoder
@@ -122,9 +123,14 @@ def _describe(study: str, image: Volume | None, spine: Spine, models: Models, wa
     with watch.stage("classify"):
         probabilities = classify([disc.level for disc in spine.discs], geometries, models.classifier())
     discs = tuple(
-        DiscResult(disc, geometry, encoding, probability, disc.flags)
+        DiscResult(disc, geometry, encoding, probability, _flags(disc, geometry))
         for disc, geometry, encoding, probability in zip(
             spine.discs, geometries, encodings, probabilities, strict=True
         )
     )
     return Analysis(StudyResult(study, image, spine, discs), watch.seconds)
+
+
+def _flags(disc: Disc, geometry: Geometry) -> tuple[str, ...]:
+    """Give the flags of separating, and whether the disc has no disc's shape."""
+    return disc.flags if math.isfinite(geometry.height_mean_mm) else (*disc.flags, "not_disc_like")

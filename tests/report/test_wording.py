@@ -91,7 +91,8 @@ def test_unknown_flag_keeps_its_name_and_lowers_the_trust():
 @pytest.mark.parametrize(
     ("column", "flags", "words"),
     [
-        ("narrowing_probability", (), "classifier"),
+        ("narrowing_probability", (), "height"),
+        ("wedge_deg", ("truncated", "not_disc_like"), "not that of a disc"),
         ("latent_1", ("truncated",), "not encoded"),
         ("reconstruction_iou", (), "not encoded"),
         ("width_lateral_mm", ("truncated",), "image ends"),

@@ -46,11 +46,21 @@ def render(disc: PhantomDisc, spacing_mm: tuple[float, float, float], **options:
     return render_disc_mask(disc, grid)
 
 
+def thin_edge_mm(disc: PhantomDisc) -> float:
+    """Height of a disc's thinnest edge."""
+    return disc.height_mm - 2.0 * disc.half_ap_mm * math.tan(math.radians(abs(disc.wedge_deg)) / 2.0)
+
+
 def population(count: int, seed: int) -> list[PhantomDisc]:
-    """Discs of sampled spines, each tilted by up to 25 degrees in any plane and put anywhere on the grid."""
+    """Discs of sampled spines, each tilted by up to 25 degrees in any plane and put anywhere on the grid.
+
+    Discs that taper to less than 1.5 mm are left out: their edge falls between the voxels, and with it the
+    width.
+    """
     rng = np.random.default_rng(seed)
     spines = (sample_phantom(seed * 100 + number, narrowed=["L4/L5"]) for number in itertools.count())
-    discs = itertools.islice((disc for spine in spines for disc in spine.discs), count)
+    drawn = (disc for spine in spines for disc in spine.discs if thin_edge_mm(disc) >= 1.5)
+    discs = itertools.islice(drawn, count)
     return [
         replace(
             disc,

@@ -361,3 +361,31 @@ def test_a_bar_is_shown_where_a_person_watches(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     fit(network(), loss, batches, score, tmp_path / "b", LoopConfig(epochs=1, accelerator="cpu"))
     assert "IoU" in capsys.readouterr().err
+
+
+TWO = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import torch
+torch.set_num_threads(1)
+import test_loop as t
+
+if __name__ == "__main__":
+    config = t.LoopConfig(epochs=2, learning_rate=0.05, accelerator="cpu", devices=2)
+    result = t.fit(t.network(), t.loss, t.lazily, t.score, Path({out!r}), config)
+    print(result.is_main, [(r.step, r.train_loss, r.val_iou) for r in result.history], flush=True)
+"""
+
+
+def test_two_devices_share_the_batches_and_agree(tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(TWO.format(tests=str(Path(__file__).parent), out=str(tmp_path / "run")))
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path
+    )
+    lines = sorted(line for line in done.stdout.splitlines() if line.startswith(("True ", "False ")))
+    assert [line.split()[0] for line in lines] == ["False", "True"]
+    assert lines[0].removeprefix("False ") == lines[1].removeprefix("True ")
+    with (tmp_path / "run" / "history.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["2", "4"]  # five batches: two each, one over

@@ -148,6 +148,17 @@ _FLAGS = {
         "The disc reaches the edge of the image, so a part of it is not seen. "
         "Its widths and volume are too small.",
     ),
+    "few_slices": FlagMeaning("Few slices", "Less than three voxels show the disc along one axis."),
+    "fragmented": FlagMeaning("In pieces", "The disc's voxels do not hang together."),
+    "merged": FlagMeaning(
+        "Merged", "This may be more than one disc, or a disc that was cut from a neighbour it touched."
+    ),
+    "cropped_cube": FlagMeaning(
+        "Too large to encode", "The disc is larger than the cube that the autoencoder sees."
+    ),
+    "not_disc_like": FlagMeaning(
+        "Not disc-like", "No disc's outline and endplates fit this shape, so most measures are missing."
+    ),
 }
 
 
@@ -170,9 +181,11 @@ def meaning_of_flag(flag: str) -> FlagMeaning:
 def reason_missing(column: str, flags: Collection[str]) -> str:
     """Say why a disc has no value in a column, as the end of a sentence."""
     if column == "narrowing_probability":
-        return "the classifier gave no probability for this disc"
+        return "the disc's height is not known"
     if column.startswith("latent_") or column == "reconstruction_iou":
         return "the disc was not encoded"
+    if "not_disc_like" in flags:
+        return "the shape is not that of a disc"
     if "truncated" in flags:
         return "the image ends before the disc does"
     return "the mask does not determine it"

@@ -83,6 +83,8 @@ def classify(
 ) -> tuple[float, ...]:
     """Give the calibrated probability of narrowing of one study's discs, in their order.
 
+    A disc whose height is not known gets NaN: the trees would answer, but from its level alone.
+
     Raises
     ------
     BundleError
@@ -94,7 +96,9 @@ def classify(
             expected=", ".join(FEATURES),
             action="use the bundle of this release, or train the classifier again",
         )
-    return tuple(float(value) for value in classifier.probabilities(features(levels, geometries)))
+    table = features(levels, geometries)
+    known = np.isfinite(table[:, FEATURES.index("height_mean_mm")])
+    return tuple(np.where(known, classifier.probabilities(table), np.nan).tolist())
 
 
 def _place(level: str) -> int:

@@ -346,7 +346,7 @@ def _is_beside_bone(grid: Grid, part: _Part, bone: BoolArray, config: SeparateCo
     above = (near & (height > top) & (height <= top + reach)).any(axis=2) & columns
     below = (near & (height < bottom) & (height >= bottom - reach)).any(axis=2) & columns
     share = max(np.count_nonzero(above), np.count_nonzero(below)) / np.count_nonzero(columns)
-    return share >= config.least_support
+    return bool(share >= config.least_support)
 
 
 def _disc(grid: Grid, part: _Part) -> Disc:

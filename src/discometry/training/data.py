@@ -270,4 +270,5 @@ def _thick_slices(image: FloatArray, step: float, rng: np.random.Generator) -> F
     weight = ((places - centres[right - 1]) / step).astype(np.float32)[:, None, None]
     index = np.clip(np.round(centres), 0, image.shape[0] - 1).astype(int)
     mixed = (1 - weight) * blurred[index[right - 1]] + weight * blurred[index[right]]
-    return mixed.astype(np.float32)
+    thick: FloatArray = mixed.astype(np.float32)
+    return thick

@@ -91,6 +91,8 @@ def fit_autoencoder(
         config.loop,
         identity=identity,
     )
+    if not result.is_main:
+        return bundle
     source = "phantom discs" if data is None else "mask discs"
     shipped = load_autoencoder(autoencoder_component(network))
     card = _card(shipped, result, training, held, source)

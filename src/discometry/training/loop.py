@@ -106,6 +106,8 @@ class FitResult:
     """Its weights, safetensors."""
     stopped_by: Stop
     """Why the training ended."""
+    is_main: bool = True
+    """Whether this process writes files; with several devices all but one do not."""
 
 
 def fit(
@@ -299,7 +301,9 @@ class _Run:
         read_weights(self.best, self.plain)
         self.plain.cpu().eval()
         best = progress.best or progress.history[-1]
-        return FitResult(progress.history, best.epoch, best.val_iou, self.best, reason)
+        return FitResult(
+            progress.history, best.epoch, best.val_iou, self.best, reason, self.fabric.is_global_zero
+        )
 
     def _share(self, batches: Iterable[Batch], progress: Progress) -> Iterator[Batch]:
         """Give this device's batches still to do: of each group of as many batches as devices, its own one.
