@@ -20,6 +20,7 @@ from discometry.io.bundle import read_bundle
 from discometry.io.images import read_image, read_mask
 from discometry.pipeline import Models, analyse_image
 from discometry.stages.encode import encode
+from discometry.stages.measure import measure_mask
 from discometry.stages.separate import separate
 
 
@@ -35,7 +36,7 @@ def segmenter(models: Models, spider: Path) -> None:
     """Print Dice and IoU on the held-out patients."""
     component = models.bundle.component("segmenter")
     held = [name for name in component.config["validated_on"] if not name.startswith("phantom")]
-    dices, ious, patients, each, owners = [], [], [], [], []
+    dices, ious, patients, each, owners, higher = [], [], [], [], [], []
     for name in held:
         truth = read_mask(spider / "masks" / f"{name}.mha")
         result = analyse_image(name, read_image(spider / "images" / f"{name}.mha"), models).result
@@ -50,9 +51,19 @@ def segmenter(models: Models, spider: Path) -> None:
             best = int(covering[1:].argmax()) + 1 if covering[1:].sum() else -1
             each.append(dice(result.spine.labels.array == best, disc) if best > 0 else 0.0)
             owners.append(name)
+            if best > 0:
+                heights = [
+                    measure_mask(volume.with_array(volume.array == value)).height_mean_mm
+                    for volume, value in ((result.spine.labels, best), (truth, label))
+                ]
+                higher.append(heights[0] - heights[1])
     print(f"- segmenter, {len(held)} SPIDER patients not trained on: all discs of a patient together, Dice ")
     print(f"  {mean_with_interval(dices, patients)}, IoU {mean_with_interval(ious, patients)};")
-    print(f"  single discs, Dice {mean_with_interval(each, owners)}, least {min(each):.3f}, n = {len(each)}")
+    print(f"  single discs, Dice {mean_with_interval(each, owners)}, least {min(each):.3f}, n = {len(each)};")
+    known = np.array(higher)[np.isfinite(higher)]
+    print(
+        f"  mean height, found minus manual: {known.mean():+.2f} mm, SD {known.std(ddof=1):.2f}, n = {known.size}"
+    )
 
 
 def autoencoder(models: Models, masks: Path) -> None:

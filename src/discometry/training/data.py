@@ -251,11 +251,10 @@ def _degrade(image: FloatArray, rng: np.random.Generator, config: PatchConfig) -
     if rng.random() < 0.3:
         image = ndimage.gaussian_filter(image, (0, *rng.uniform(0, 1.0, 2)))
     if rng.random() < 0.5:
-        image = image * np.exp(rng.uniform(0.05, 0.3) * _smooth_noise(image.shape, rng, 40)).astype(
-            np.float32
-        )
+        image = image * np.exp(rng.uniform(0.05, 0.3) * _smooth_noise(image.shape, rng, 40))
     noise = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(0, 0.15) * image.std()
-    return image + noise
+    noisy: FloatArray = (image + noise).astype(np.float32)
+    return noisy
 
 
 def _thick_slices(image: FloatArray, step: float, rng: np.random.Generator) -> FloatArray:
