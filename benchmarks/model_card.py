@@ -61,9 +61,8 @@ def segmenter(models: Models, spider: Path) -> None:
     print(f"  {mean_with_interval(dices, patients)}, IoU {mean_with_interval(ious, patients)};")
     print(f"  single discs, Dice {mean_with_interval(each, owners)}, least {min(each):.3f}, n = {len(each)};")
     known = np.array(higher)[np.isfinite(higher)]
-    print(
-        f"  mean height, found minus manual: {known.mean():+.2f} mm, SD {known.std(ddof=1):.2f}, n = {known.size}"
-    )
+    shift, spread = known.mean(), known.std(ddof=1)
+    print(f"  mean height, found minus manual: {shift:+.2f} mm, SD {spread:.2f}, n = {known.size}")
 
 
 def autoencoder(models: Models, masks: Path) -> None:

@@ -93,6 +93,8 @@ def fit_segmenter(data: Path | None, bundle: Path, run: Path, config: SegmenterT
         config=config.loop,
         identity={"network": asdict(config.network), "scans": [scan.name for scan in real]},
     )
+    if not result.is_main:
+        return bundle
     component = segmenter_component(
         network,
         config.network,
