@@ -1,9 +1,9 @@
 """A whole ``discometry analyse``, as a user runs it: are the discs right, how long, how much memory.
 
-    python benchmarks/end_to_end.py --data ../shared/data --repeats 3
+    python benchmarks/end_to_end.py --data DATA --repeats 3
 
 Prints Markdown for docs/benchmarks.md. Each run is a process of its own; wall time and peak memory are the
-operating system's. Real scans are read from --data; without it only the start-up of the command is timed.
+operating system's. Real scans are read from --data; laid out as docs/benchmarks.md says.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def disc_gaps(result: Path, bodies_path: Path) -> str:
 def main() -> None:
     """Run everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")

@@ -1,6 +1,6 @@
 """The numbers of the shipped bundle's model card.
 
-    python benchmarks/model_card.py --data ../shared/data
+    python benchmarks/model_card.py --data DATA
 
 Segmenter: Dice and IoU of the discs (all together, and each found level) on the SPIDER patients that it was
 not trained on, on the images' own grid. Autoencoder: IoU of the reconstruction on manual disc masks of
@@ -82,7 +82,7 @@ def autoencoder(models: Models, masks: Path) -> None:
 def main() -> None:
     """Print everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, default=None)
     options = parser.parse_args()
     models = Models(read_bundle(options.bundle))

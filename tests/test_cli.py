@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from discometry.cli import main
 from discometry.core.phantom import phantom_grid, render_discs, sample_phantom
 from discometry.core.volume import Grid, Volume
-from discometry.io.bundle import STARTER
+from discometry.io.bundle import STARTER, read_bundle
 from discometry.io.images import write_volume
 from discometry.io.results import read_study
 
@@ -140,17 +140,26 @@ def nifti_header(folder: Path, **changes: tuple[int, str, float]) -> list[str]:
     return [str(folder / "a.nii")]
 
 
-def meta_header(folder: Path, field: str, value: str) -> list[str]:
+def constant_picture(folder: Path) -> list[str]:
+    labels = np.zeros((9, 9, 9))
+    labels[2:6, 2:6, 2:6] = 1
+    picture = image_file(folder / "b.nii.gz", np.full((9, 9, 9), 7.0))
+    return [str(image_file(folder / "a.nii.gz", labels)), "--mask", "--image", str(picture)]
+
+
+def meta_header(folder: Path, field: str, value: str, *, size: str = "8 8 8") -> list[str]:
     lines = [
         "ObjectType = Image",
         "NDims = 3",
-        "DimSize = 8 8 8",
+        f"DimSize = {size}",
         "ElementSpacing = 1 1 1",
         "ElementType = MET_FLOAT",
     ]
     lines = [f"{field} = {value}" if line.startswith(field) else line for line in lines]
     header = "\n".join([*lines, "ElementDataFile = LOCAL\n"]).encode()
-    (folder / "a.mha").write_bytes(header + np.arange(512, dtype=np.float32).tobytes())
+    (folder / "a.mha").write_bytes(
+        header + np.arange(np.prod([int(n) for n in size.split()]), dtype=np.float32).tobytes()
+    )
     return [str(folder / "a.mha")]
 
 
@@ -181,6 +190,20 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "constant": (constant, "value 7 in every voxel"),
     "zero spacing": (lambda folder: meta_header(folder, "ElementSpacing", "1 0 1"), "voxel size 1 x 0 x 1"),
     "negative spacing": (lambda folder: nifti_header(folder, x=(80, "<f", -1.0)), "voxel size -1"),
+    "voxels of a metre": (
+        lambda folder: meta_header(folder, "ElementSpacing", "1000 1 1"),
+        "voxel size 1000",
+    ),
+    "larger than a patient": (
+        lambda folder: meta_header(folder, "ElementSpacing", "50 50 50", size="60 60 60"),
+        "3000 x 3000 x 3000 mm",
+    ),
+    "no such device": (
+        lambda folder: [str(image_file(folder / "a.nii.gz")), "--device", "nonsense"],
+        "device",
+    ),
+    "picture of one value": (constant_picture, "value 7 in every voxel"),
+    "series of a mask": (lambda folder: [*other_grid(folder)[:2], "--series", "1"], "--series"),
     "10^12 voxels": (lambda folder: meta_header(folder, "DimSize", "10000 10000 10000"), "voxels"),
     "old bundle": (old_bundle, "version"),
     "flipped byte": (flipped_byte, "segmenter"),
@@ -220,3 +243,77 @@ def test_wrong_call_exits_with_two() -> None:
     with pytest.raises(SystemExit) as end:
         main(["analyse"])
     assert end.value.code == 2
+
+
+# -- training --------------------------------------------------------------------------------------------
+
+
+def test_train_segmenter_on_a_phantom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["train", "segmenter", "phantom", "--out", str(tmp_path / "models"), "--phantoms", "1"]
+    assert main([*call, "--epochs", "1", "--steps-per-epoch", "1", "--accelerator", "cpu"]) == 0
+    assert "models" in capsys.readouterr().out
+    component = read_bundle(tmp_path / "models").component("segmenter")
+    assert component.config["trained_on"] == ["0 scans", "1 phantoms"]
+    assert (tmp_path / "models-segmenter-run" / "history.csv").is_file()
+
+
+def test_train_autoencoder_on_masks(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        phantom = sample_phantom(seed, n_discs=2)
+        labels = render_discs(phantom, phantom_grid(phantom, spacing_mm=CLINICAL))
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        write_volume(labels, tmp_path / "masks" / f"{seed}_t2.nii.gz")
+    call = ["train", "autoencoder", str(tmp_path), "--out", str(tmp_path / "models"), "--latents", "3"]
+    assert main([*call, "--epochs", "1", "--accelerator", "cpu", "--time-limit-min", "1"]) == 0
+    component = read_bundle(tmp_path / "models").component("autoencoder")
+    assert component.config["network"]["latents"] == 3
+
+
+@pytest.mark.parametrize("model", ["segmenter", "autoencoder", "classifier"])
+def test_training_without_data_is_one_line(
+    model: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["train", model, str(tmp_path / "empty"), "--out", str(tmp_path / "models")]) == 2
+    assert capfd.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "models").exists()
+
+
+def test_classifier_needs_gradings(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "classifier", "phantom", "--out", str(tmp_path / "models")]) == 2
+    assert "radiological_gradings.csv" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--phantoms", "0"], "no scan to train on"),
+        (["--steps-per-epoch", "0"], "steps_per_epoch = 0"),
+        (["--accelerator", "nonsense"], "accelerator"),
+        (["--epochs", "0"], "epochs = 0"),
+    ],
+)
+def test_wrong_training_options_are_one_line(
+    options: list[str], word: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    call = ["train", "segmenter", "phantom", "--out", str(tmp_path / "models"), "--phantoms", "1"]
+    assert main([*call, *options]) == 2
+    printed = capfd.readouterr().err
+    assert printed.count("\n") == 1
+    assert word in printed
+    assert not any(tmp_path.iterdir())
+
+
+def test_training_refuses_an_output_in_the_way_before_it_starts(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "models").write_text("not a bundle")
+    assert main(["train", "segmenter", "phantom", "--out", str(tmp_path / "models")]) == 2
+    assert capfd.readouterr().err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_negative_seed_of_the_demo_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--seed", "-1"]) == 2
+    assert "seed -1" in capfd.readouterr().err
+    assert not (tmp_path / "demo").exists()

@@ -33,13 +33,13 @@ class Analyse:
     out: Path
     """Folder in which a folder named after the study is made."""
     mask: bool = False
-    """INPUT is a segmentation: SPIDER, SPINEPS or TotalSpineSeg labels, or a binary disc mask."""
+    """INPUT is a segmentation: SPIDER, SPINEPS, TotalSpineSeg, TotalSegmentator or binary."""
     image: Path | None = None
     """With --mask: the MRI on the same grid, for the report's pictures."""
     labels: str | None = None
     """With --mask: label convention, if it should not be recognised from the labels."""
     series: str | None = None
-    """Which series of a DICOM folder, by UID or description."""
+    """Which series of a DICOM folder: its UID or how that begins, its number, or its description."""
     bundle: Path | None = None
     """Folder of models; the shipped ones if left out."""
     device: str = "cpu"
@@ -53,6 +53,8 @@ class Analyse:
 
         if (self.image or self.labels) and not self.mask:
             raise _wrong_call("--image or --labels without --mask", "--mask beside them")
+        if self.series and self.mask and not self.image:
+            raise _wrong_call("--series with a mask alone", "--image beside it, or no --series")
         result = analyse(
             self.input,
             out=self.out,
@@ -241,8 +243,8 @@ def _print_result(result: StudyResult, out: Path, *, as_json: bool) -> None:
                 "level": item.disc.level,
                 "flags": list(item.flags),
                 **{name: _finite(value) for name, value in item.geometry.values().items()},
-                "latents": list(item.encoding.latents),
-                "reconstruction_iou": item.encoding.reconstruction_iou,
+                "latents": [_finite(value) for value in item.encoding.latents],
+                "reconstruction_iou": _finite(item.encoding.reconstruction_iou),
                 "narrowing_probability": _finite(item.narrowing_probability),
             }
             for item in result.discs
@@ -288,7 +290,7 @@ def _loop(command: _NetworkTraining, default: LoopConfig) -> LoopConfig:
     limit = command.time_limit_min
     return replace(
         default,
-        epochs=command.epochs or default.epochs,
+        epochs=default.epochs if command.epochs is None else command.epochs,
         time_limit_s=None if limit is None else 60 * limit,
         seed=command.seed,
         accelerator=command.accelerator,

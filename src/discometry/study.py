@@ -5,10 +5,12 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from discometry.core.anatomy import label_of_level
+from discometry.core.errors import InputError
 from discometry.core.records import StudyResult
+from discometry.core.volume import Volume
 from discometry.io.bundle import read_bundle
 from discometry.io.images import (
     check_image,
@@ -21,9 +23,7 @@ from discometry.io.images import (
 )
 from discometry.io.results import Manifest, check_output, content_hash, write_study
 from discometry.pipeline import Models, analyse_image, analyse_mask
-
-if TYPE_CHECKING:
-    pass
+from discometry.report.page import write_report
 
 __all__ = ["analyse", "make_phantom_study"]
 
@@ -60,7 +60,7 @@ def analyse(
     series
         Which series of a DICOM folder: its UID or how that begins, its number, or its description.
     device
-        Where the networks run, as torch names it.
+        Where the segmenter runs, as torch names it.
 
     Returns
     -------
@@ -76,19 +76,23 @@ def analyse(
     study = study_name(source)
     if out is not None:
         check_output(Path(out), study)
+    _check_device(device)
     models = Models(read_bundle(None if bundle is None else Path(bundle)), device=device)
+    for name in ("autoencoder", "classifier") if mask else ("segmenter", "autoencoder", "classifier"):
+        models.bundle.component(name)
     if mask:
-        picture = None if image is None else read_image(Path(image))
         labels = read_mask(source)
         check_mask(labels)
-        if picture is not None:
-            check_same_grid(picture, labels)
+        picture = None if image is None else _read_picture(Path(image), series, labels)
         analysis = analyse_mask(study, labels, models, image=picture, convention=convention)
     else:
         scan = read_image(source, series=series)
         check_image(scan)
         analysis = analyse_image(study, scan, models)
     if out is not None:
+        options = {"mask": mask, "convention": convention, "series": series}
+        if image is not None:
+            options |= {"image": Path(image).name, "image_sha256": content_hash(Path(image))}
         manifest = Manifest(
             study=study,
             input=source.name,
@@ -96,19 +100,41 @@ def analyse(
             bundle=models.bundle.name,
             bundle_sha256=models.bundle.sha256,
             versions=_versions(),
-            options={"mask": mask, "convention": convention, "series": series},
+            options=options,
             device=device,
             timings_s=analysis.timings_s,
             flags=analysis.result.flags,
         )
-        _write(analysis.result, Path(out), manifest)
+        write_study(analysis.result, Path(out), manifest, finish=write_report)
     return analysis.result
 
 
-def _write(result: StudyResult, out: Path, manifest: Manifest) -> Path:
-    from discometry.report.page import write_report
+def _check_device(device: str) -> None:
+    """Find out whether torch can compute on a device, before anything else is done.
 
-    return write_study(result, out, manifest, finish=write_report)
+    Raises
+    ------
+    InputError
+        If it cannot.
+    """
+    import torch
+
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"device {device!r}",
+            expected="a device that torch can use here, such as cpu or cuda",
+            action="leave --device out to use the CPU",
+        ) from error
+
+
+def _read_picture(path: Path, series: str | None, labels: Volume) -> Volume:
+    """Read the MRI that lies on a mask's grid."""
+    picture = read_image(path, series=series)
+    check_image(picture)
+    check_same_grid(picture, labels)
+    return picture
 
 
 def _versions() -> dict[str, str]:
@@ -123,6 +149,8 @@ def make_phantom_study(out: Path, *, seed: int) -> Path:
     """
     from discometry.core.phantom import phantom_grid, render_mri, sample_phantom
 
+    if seed < 0:
+        raise InputError(f"seed {seed}", expected="a whole number from 0", action="choose another seed")
     check_output(out, "phantom")
     narrowed = label_of_level("L4/L5" if seed % 2 else "L5/S1")
     phantom = sample_phantom(seed, n_discs=5, narrowed=[narrowed])

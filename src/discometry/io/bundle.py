@@ -21,9 +21,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from discometry.core.errors import BundleError
-from discometry.io.atomic import new_folder
+from discometry.io.atomic import check_folder, new_folder
 
-__all__ = ["FORMAT_VERSION", "STARTER", "Bundle", "Component", "read_bundle", "write_component"]
+__all__ = [
+    "FORMAT_VERSION",
+    "STARTER",
+    "Bundle",
+    "Component",
+    "check_bundle_folder",
+    "read_bundle",
+    "write_component",
+]
 
 FORMAT = "discometry-bundle"
 FORMAT_VERSION = 1
@@ -105,7 +113,7 @@ class Bundle:
 
 
 def read_bundle(path: Path | None = None) -> Bundle:
-    """Read a bundle folder and verify every byte of it; None reads the one that comes with discometry.
+    """Read a bundle folder and verify its models and settings; None reads the shipped one.
 
     Raises
     ------
@@ -176,6 +184,21 @@ def write_component(
             (fresh / _CARD).write_text(text, encoding="utf-8")
         (fresh / _INDEX).write_text(_signed(index), encoding="utf-8")
     return bundle_dir
+
+
+def check_bundle_folder(folder: Path) -> None:
+    """Refuse a place where :func:`write_component` could not put a bundle, before hours of training.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds something else, or cannot be written.
+    BundleError
+        If the folder's own index cannot be read.
+    """
+    check_folder(Path(folder), ours=_is_bundle)
+    if _is_bundle(Path(folder)):
+        _read_index(Path(folder))
 
 
 def _is_bundle(folder: Path) -> bool:

@@ -24,6 +24,7 @@ from discometry.core.errors import GridError, InputError
 
 __all__ = ["MAX_VOXELS", "SUFFIXES", "Header", "data_file", "has_suffix", "inspect", "straightened"]
 
+_MAX_STEP_MM = 50.0
 MAX_VOXELS = 2**29
 """Largest volume that is read, in voxels (a lumbar MRI has about 10^7)."""
 
@@ -180,11 +181,11 @@ def _check_shape(path: Path, header: Header) -> None:
 
 def _check_spacing(path: Path, header: Header) -> None:
     spacing = header.spacing_mm[:3]
-    if len(spacing) < 3 or not all(math.isfinite(step) and step > 0 for step in spacing):
+    if len(spacing) < 3 or not all(math.isfinite(step) and 0 < step <= _MAX_STEP_MM for step in spacing):
         found = " x ".join(f"{step:g}" for step in spacing) or "none"
         raise GridError(
             f"'{path}' has the voxel size {found}",
-            expected="three sizes in mm, each above zero",
+            expected=f"three sizes in mm, each above zero and at most {_MAX_STEP_MM:g}",
             action="export the image again or repair its header",
         )
     if not header.oriented:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from discometry.core.anatomy import Tissue
+from discometry.core.errors import BundleError
 from discometry.io.bundle import Component
 
 __all__ = ["SegmenterConfig", "build_segmenter", "load_segmenter", "segmenter_component"]
@@ -92,8 +93,23 @@ def segmenter_component(network: nn.Module, config: SegmenterConfig, **card: Any
 
 
 def load_segmenter(component: Component) -> tuple[nn.Module, SegmenterConfig]:
-    """Rebuild a network in eval mode from a bundle's ``segmenter`` component."""
-    config = SegmenterConfig.from_json(component.config["network"])
-    network = build_segmenter(config)
-    network.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in component.tensors.items()})
+    """Rebuild a network in eval mode from a bundle's ``segmenter`` component.
+
+    Raises
+    ------
+    BundleError
+        If the weights are not those of the network that the config describes.
+    """
+    try:
+        config = SegmenterConfig.from_json(component.config["network"])
+        network = build_segmenter(config)
+        network.load_state_dict(
+            {name: torch.from_numpy(np.array(a)) for name, a in component.tensors.items()}
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise BundleError(
+            "a segmenter whose weights and config do not agree",
+            expected="a network of this release",
+            action="train the segmenter again, or use the shipped bundle",
+        ) from error
     return network.float().eval(), config

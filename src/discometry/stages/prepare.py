@@ -25,6 +25,9 @@ class PrepareConfig:
     """Intensities beyond these percentiles of the image are clipped."""
 
 
+_MAX_WORKING_VOXELS = 2e8
+
+
 def prepare(image: Volume, config: PrepareConfig | None = None) -> Prepared:
     """Bring an image to axes L, P, S, the working spacing, and zero mean with unit spread.
 
@@ -34,7 +37,7 @@ def prepare(image: Volume, config: PrepareConfig | None = None) -> Prepared:
     Raises
     ------
     InputError
-        If the image holds NaN or infinite values, or only one value.
+        If the image holds NaN or infinite values, or only one value, or is larger than any patient.
     """
     config = config or PrepareConfig()
     source = image.oriented()
@@ -74,6 +77,12 @@ def working_grid(source: Grid, spacing_mm: tuple[float, float, float]) -> Grid:
     """Lay a grid of the given spacing along the axes of ``source``, sharing its centre and covering it."""
     extent = np.array(source.shape) * np.array(source.spacing_mm)
     shape = np.maximum(1, np.ceil(extent / spacing_mm - 1e-6)).astype(int)
+    if np.prod(shape, dtype=np.float64) > _MAX_WORKING_VOXELS:
+        raise InputError(
+            f"an image of {' x '.join(f'{side:.0f}' for side in extent)} mm",
+            expected="the size of a patient",
+            action="crop it to the lumbar spine, or repair the voxel size in its header",
+        )
     centre = source.to_world((np.array(source.shape) - 1) / 2)
     origin = centre - source.direction @ ((shape - 1) / 2 * np.array(spacing_mm))
     return Grid.from_spacing(shape, spacing_mm, origin_mm=origin, direction=source.direction)

@@ -144,7 +144,7 @@ def _values(array: NDArray[np.generic]) -> list[int]:
 
 
 def _convention(values: Sequence[int], config: SeparateConfig) -> Convention:
-    if config.convention is None or not values:
+    if config.convention is None:
         return detect_convention(values)
     if config.convention not in CONVENTIONS:
         raise LabelError(

@@ -21,7 +21,8 @@ from discometry.core.phantom import Structure, phantom_grid, render_structures, 
 from discometry.core.phantom_anatomy import TISSUE_OF
 from discometry.core.phantom_mri import CONTRASTS
 from discometry.core.volume import Volume
-from discometry.io.images import read_image, read_mask
+from discometry.io.headers import has_suffix
+from discometry.io.images import check_image, check_same_grid, read_image, read_mask
 from discometry.stages.prepare import PrepareConfig, prepare
 
 __all__ = ["IGNORED", "PatchConfig", "Scan", "draw_patch", "phantom_scans", "read_scans", "split_patients"]
@@ -45,6 +46,14 @@ class Scan:
     tissue: LabelArray
     image: FloatArray | None = None
     structures: LabelArray | None = None
+
+    def __post_init__(self) -> None:
+        if (self.image is None) == (self.structures is None):
+            raise InputError(
+                f"scan {self.name} with both image and structures, or neither",
+                expected="exactly one of them",
+                action="give real scans an image and phantoms their structures",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +88,13 @@ def read_scans(folder: Path, *, spacing_mm: tuple[float, float, float]) -> list[
     scans = []
     for path in sorted((folder / "images").glob("*")):
         mask_path = folder / "masks" / path.name
-        if not mask_path.is_file():
+        if not (has_suffix(path) and mask_path.is_file()):
             continue
-        prepared = prepare(read_image(path), config)
-        tissue = _tissue_on(read_mask(mask_path), prepared.image)
+        image, mask = read_image(path), read_mask(mask_path)
+        check_image(image, name=f"'{path}'")
+        check_same_grid(image, mask)
+        prepared = prepare(image, config)
+        tissue = _tissue_on(mask, prepared.image)
         name = path.name.split(".")[0]
         scans.append(Scan(name, name.split("_")[0], tissue, image=prepared.image.array))
     if not scans:
@@ -154,11 +166,10 @@ def draw_patch(scan: Scan, rng: np.random.Generator, config: PatchConfig) -> tup
 
     target = sample(scan.tissue, 0, IGNORED).astype(np.uint8)
     inside = target != IGNORED
-    if scan.structures is not None:
-        image = _colour(sample(scan.structures, 0, 0).astype(np.uint8), rng)
-    else:
-        assert scan.image is not None
+    if scan.image is not None:
         image = _recolour(sample(scan.image, 1, 0.0).astype(np.float32), target, rng)
+    else:
+        image = _colour(sample(np.asarray(scan.structures), 0, 0).astype(np.uint8), rng)
     image = _degrade(image, rng, config)
     image = (image - image[inside].mean()) / (image[inside].std() + 1e-6)
     image = image * np.exp(rng.normal(0, 0.2)) + rng.normal(0, 0.3)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from discometry.core.scores import iou
-from discometry.io.bundle import write_component
+from discometry.io.bundle import check_bundle_folder, write_component
 from discometry.networks.autoencoder import (
     Autoencoder,
     AutoencoderConfig,
@@ -74,6 +74,7 @@ def fit_autoencoder(
     The bundle folder.
     """
     config = config or AutoencoderTraining()
+    check_bundle_folder(bundle)
     training, held = _discs(data, config)
     network = build_autoencoder(config.network, seed=config.loop.seed)
     identity = {

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from discometry.core.errors import InputError
 from discometry.core.scores import Interval, auroc, balanced_accuracy, bootstrap_interval, brier, f1
-from discometry.io.bundle import write_component
+from discometry.io.bundle import check_bundle_folder, write_component
 from discometry.networks.classifier import Classifier, calibrated, classifier_component, margins
 from discometry.stages.classify import FEATURES
 from discometry.training.graded_discs import GradedDiscs, read_graded_discs
@@ -117,6 +117,7 @@ def fit_classifier(data: Path | None, bundle: Path, config: ClassifierTraining |
             expected="a folder with masks and gradings",
             action="give a folder laid out as SPIDER",
         )
+    check_bundle_folder(bundle)
     discs = read_graded_discs(data, left_out=config.left_out)
     scores = cross_validate(discs, config)
     component = classifier_component(

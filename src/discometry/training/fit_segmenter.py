@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from discometry.core.anatomy import Tissue
+from discometry.core.errors import InputError
 from discometry.core.scores import iou
-from discometry.io.bundle import write_component
+from discometry.io.bundle import check_bundle_folder, write_component
 from discometry.networks.runtime import predict_probabilities
 from discometry.networks.segmenter import SegmenterConfig, build_segmenter, segmenter_component
 from discometry.training.data import (
@@ -55,6 +58,13 @@ class SegmenterTraining:
     validation_part: float = 0.2
     """Part of the patients that validate."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("steps_per_epoch", 1), ("batch", 1), ("phantoms", 0)):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"{name} = {getattr(self, name)}", expected=f"at least {least}", action=f"raise {name}"
+                )
+
 
 def fit_segmenter(data: Path | None, bundle: Path, run: Path, config: SegmenterTraining) -> Path:
     """Train, keep the weights of best validation disc IoU, and put them into a bundle.
@@ -69,7 +79,15 @@ def fit_segmenter(data: Path | None, bundle: Path, run: Path, config: SegmenterT
         Folder of checkpoints and history; a second call with it goes on where the first stopped.
     config
         All options.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to train on.
+    OutputError
+        If the bundle cannot be written.
     """
+    check_bundle_folder(bundle)
     spacing = config.network.spacing_mm
     real = read_scans(data, spacing_mm=spacing) if data else []
     train_real, valid = (
@@ -78,11 +96,18 @@ def fit_segmenter(data: Path | None, bundle: Path, run: Path, config: SegmenterT
     phantoms = phantom_scans(config.phantoms + 2, seed=config.loop.seed, spacing_mm=spacing)
     phantoms, held_phantoms = phantoms[:-2], phantoms[-2:]
     sources = [source for source in (train_real, phantoms) if source]
+    if not sources:
+        raise InputError(
+            "no scan to train on beside those that validate",
+            expected="scans of two patients, or a phantom",
+            action="give more patients, or raise the number of phantoms",
+        )
     patches = PatchConfig(patch=config.network.patch, divisor=config.network.divisor, spacing_mm=spacing)
 
     held = [*valid, *_coloured(held_phantoms, config.loop.seed, patches)]
-    torch.manual_seed(config.loop.seed)
-    network = build_segmenter(config.network)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(config.loop.seed)
+        network = build_segmenter(config.network)
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     result = fit(
         network,
@@ -91,7 +116,7 @@ def fit_segmenter(data: Path | None, bundle: Path, run: Path, config: SegmenterT
         validate=lambda model: disc_iou(model, held, config.network),
         out=run,
         config=config.loop,
-        identity={"network": asdict(config.network), "scans": [scan.name for scan in real]},
+        identity=_identity(config, [*real, *phantoms, *held_phantoms]),
     )
     if not result.is_main:
         return bundle
@@ -105,6 +130,16 @@ def fit_segmenter(data: Path | None, bundle: Path, run: Path, config: SegmenterT
         validated_on=[scan.name for scan in held],
     )
     return write_component(bundle, component)
+
+
+def _identity(config: SegmenterTraining, scans: Sequence[Scan]) -> dict[str, Any]:
+    """Give what must be unchanged when a training is continued: options but the loop's, and the scans."""
+    options = {name: value for name, value in asdict(config).items() if name != "loop"}
+    digest = sha256()
+    for scan in scans:
+        digest.update(scan.name.encode() + scan.tissue.tobytes())
+        digest.update(np.asarray(scan.structures if scan.image is None else scan.image).tobytes())
+    return options | {"scans_sha256": digest.hexdigest()}
 
 
 @dataclass(frozen=True, slots=True)

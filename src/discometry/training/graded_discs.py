@@ -102,7 +102,7 @@ def read_gradings(path: Path) -> dict[tuple[str, int], bool]:
             }
     except (OSError, KeyError, ValueError, AttributeError, TypeError) as error:
         raise InputError(
-            f"gradings '{path}' cannot be read ({type(error).__name__}: {error})",
+            f"gradings '{path}' are missing or cannot be read",
             expected=f"a CSV table with whole numbers in {', '.join(_COLUMNS)}",
             action="give a folder laid out as SPIDER",
         ) from error

@@ -153,8 +153,8 @@ def fit(
         If the loss is no longer finite.
     """
     config = config or LoopConfig()
+    fabric = _fabric(config)
     _make_folder(out)
-    fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)  # type: ignore[arg-type]
     fabric.launch()
     run = _Run(fabric, model, out, config, dict(identity or {}))
     devices = [fabric.device.index or 0] if fabric.device.type == "cuda" else []
@@ -341,6 +341,21 @@ def _stop_reason(progress: Progress, config: LoopConfig) -> Stop | None:
     if progress.history and config.time_limit_s is not None and spent >= config.time_limit_s:
         return "time"
     return None
+
+
+def _fabric(config: LoopConfig) -> Fabric:
+    try:
+        return Fabric(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            precision=config.precision,  # type: ignore[arg-type]
+        )
+    except (ValueError, RuntimeError, NotImplementedError) as error:
+        raise InputError(
+            f"accelerator {config.accelerator!r} with precision {config.precision!r}",
+            expected="auto, cpu, or a device that is here; 32-true, 16-mixed or bf16-mixed",
+            action="choose others",
+        ) from error
 
 
 def _make_folder(out: Path) -> None:
