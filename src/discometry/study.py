@@ -22,7 +22,7 @@ from discometry.io.images import (
     write_volume,
 )
 from discometry.io.results import Manifest, check_output, content_hash, write_study
-from discometry.pipeline import Models, analyse_image, analyse_mask
+from discometry.pipeline import Analysis, Models, analyse_image, analyse_mask
 from discometry.report.page import write_report
 
 __all__ = ["analyse", "make_phantom_study"]
@@ -76,10 +76,7 @@ def analyse(
     study = study_name(source)
     if out is not None:
         check_output(Path(out), study)
-    _check_device(device)
-    models = Models(read_bundle(None if bundle is None else Path(bundle)), device=device)
-    for name in ("autoencoder", "classifier") if mask else ("segmenter", "autoencoder", "classifier"):
-        models.bundle.component(name)
+    models = _models(bundle, device, mask=mask)
     if mask:
         labels = read_mask(source)
         check_mask(labels)
@@ -90,23 +87,37 @@ def analyse(
         check_image(scan)
         analysis = analyse_image(study, scan, models)
     if out is not None:
-        options = {"mask": mask, "convention": convention, "series": series}
+        options: dict[str, Any] = {"mask": mask, "convention": convention, "series": series}
         if image is not None:
             options |= {"image": Path(image).name, "image_sha256": content_hash(Path(image))}
-        manifest = Manifest(
-            study=study,
-            input=source.name,
-            input_sha256=content_hash(source),
-            bundle=models.bundle.name,
-            bundle_sha256=models.bundle.sha256,
-            versions=_versions(),
-            options=options,
-            device=device,
-            timings_s=analysis.timings_s,
-            flags=analysis.result.flags,
-        )
+        manifest = _manifest(source, models, analysis, options)
         write_study(analysis.result, Path(out), manifest, finish=write_report)
     return analysis.result
+
+
+def _models(bundle: str | Path | None, device: str, *, mask: bool) -> Models:
+    """Read a bundle and see that it holds what the study will need, and that the device is there."""
+    _check_device(device)
+    models = Models(read_bundle(None if bundle is None else Path(bundle)), device=device)
+    for name in ("autoencoder", "classifier") if mask else ("segmenter", "autoencoder", "classifier"):
+        models.bundle.component(name)
+    return models
+
+
+def _manifest(source: Path, models: Models, analysis: Analysis, options: dict[str, Any]) -> Manifest:
+    """Say how a result came about."""
+    return Manifest(
+        study=analysis.result.study,
+        input=source.name,
+        input_sha256=content_hash(source),
+        bundle=models.bundle.name,
+        bundle_sha256=models.bundle.sha256,
+        versions=_versions(),
+        options=options,
+        device=models.device,
+        timings_s=analysis.timings_s,
+        flags=analysis.result.flags,
+    )
 
 
 def _check_device(device: str) -> None:

@@ -245,7 +245,11 @@ def test_discs_without_a_level_of_ours_are_left_out(caplog: pytest.LogCaptureFix
     ("array", "config", "words"),
     [
         (np.zeros((5, 5, 5), dtype=np.uint8), SeparateConfig(), "empty"),
-        (np.zeros((5, 5, 5), dtype=np.uint8), SeparateConfig(convention="tissue"), "empty"),
+        (
+            np.zeros((5, 5, 5), dtype=np.uint8),
+            SeparateConfig(convention="tissue"),
+            "no disc among the tissues",
+        ),
         (np.full((5, 5, 5), 0.5), SeparateConfig(), "whole numbers"),
         (np.full((5, 5, 5), np.inf), SeparateConfig(), "whole numbers"),
         (np.full((5, 5, 5), np.nan, dtype=np.float32), SeparateConfig(), "whole numbers"),

@@ -113,16 +113,26 @@ def separate(labels: Volume, config: SeparateConfig | None = None) -> Spine:
     else:
         discs = _counted(parts, source, convention.vertebrae, config)
     if not discs:
-        raise LabelError(
-            f"no disc (convention {convention.name!r}, mask values {values[:12]})",
-            expected="voxels labelled as disc, or an image that shows a lumbar spine",
-            action="look at the input; name the label convention of a mask with --labels",
-        )
+        raise _no_disc(convention, values)
     output = np.zeros(source.grid.shape, dtype=np.int16)
     for part in discs:
         output[tuple(part.voxels.T)] = part.code
     records = tuple(_disc(source.grid, part) for part in sorted(discs, key=lambda one: one.code))
     return Spine(Volume(source.grid, output).like(labels.grid), records)
+
+
+def _no_disc(convention: Convention, values: Sequence[int]) -> LabelError:
+    if convention.name == "tissue":
+        return LabelError(
+            "no disc among the tissues found in the image",
+            expected="an MRI that shows a lumbar spine",
+            action="look at the image, and whether its header says rightly how it lies",
+        )
+    return LabelError(
+        f"no disc (convention {convention.name!r}, mask values {list(values[:12])})",
+        expected="voxels labelled as disc",
+        action="look at the mask, and name its label convention with --labels",
+    )
 
 
 def _values(array: NDArray[np.generic]) -> list[int]:

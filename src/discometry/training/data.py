@@ -142,6 +142,8 @@ def phantom_scans(count: int, *, seed: int, spacing_mm: tuple[float, float, floa
 
 def split_patients(scans: Sequence[Scan], *, part: float, seed: int) -> tuple[list[Scan], list[Scan]]:
     """Split scans into training and validation so that no patient is in both; at least one validates."""
+    if not scans:
+        return [], []
     patients = sorted({scan.patient for scan in scans})
     held = max(1, round(part * len(patients)))
     chosen = set(np.random.default_rng(seed).permutation(patients)[:held].tolist())

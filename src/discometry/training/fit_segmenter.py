@@ -90,9 +90,7 @@ def fit_segmenter(data: Path | None, bundle: Path, run: Path, config: SegmenterT
     check_bundle_folder(bundle)
     spacing = config.network.spacing_mm
     real = read_scans(data, spacing_mm=spacing) if data else []
-    train_real, valid = (
-        split_patients(real, part=config.validation_part, seed=config.loop.seed) if real else ([], [])
-    )
+    train_real, valid = split_patients(real, part=config.validation_part, seed=config.loop.seed)
     phantoms = phantom_scans(config.phantoms + 2, seed=config.loop.seed, spacing_mm=spacing)
     phantoms, held_phantoms = phantoms[:-2], phantoms[-2:]
     sources = [source for source in (train_real, phantoms) if source]
@@ -105,10 +103,7 @@ def fit_segmenter(data: Path | None, bundle: Path, run: Path, config: SegmenterT
     patches = PatchConfig(patch=config.network.patch, divisor=config.network.divisor, spacing_mm=spacing)
 
     held = [*valid, *_coloured(held_phantoms, config.loop.seed, patches)]
-    with torch.random.fork_rng([]):
-        torch.manual_seed(config.loop.seed)
-        network = build_segmenter(config.network)
-    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = _fresh_network(config)
     result = fit(
         network,
         training_step=_step,
@@ -130,6 +125,15 @@ def fit_segmenter(data: Path | None, bundle: Path, run: Path, config: SegmenterT
         validated_on=[scan.name for scan in held],
     )
     return write_component(bundle, component)
+
+
+def _fresh_network(config: SegmenterTraining) -> nn.Module:
+    """Build the network with weights that follow from the seed, in the layout that is fast on a CPU."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(config.loop.seed)
+        network = build_segmenter(config.network)
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network
 
 
 def _identity(config: SegmenterTraining, scans: Sequence[Scan]) -> dict[str, Any]:
