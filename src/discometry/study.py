@@ -80,16 +80,14 @@ def analyse(
     if mask:
         labels = read_mask(source)
         check_mask(labels)
-        picture = None if image is None else _read_picture(Path(image), series, labels)
+        picture = None if image is None else _read_scan(Path(image), series)
+        if picture is not None:
+            check_same_grid(picture, labels)
         analysis = analyse_mask(study, labels, models, image=picture, convention=convention)
     else:
-        scan = read_image(source, series=series)
-        check_image(scan)
-        analysis = analyse_image(study, scan, models)
+        analysis = analyse_image(study, _read_scan(source, series), models)
     if out is not None:
-        options: dict[str, Any] = {"mask": mask, "convention": convention, "series": series}
-        if image is not None:
-            options |= {"image": Path(image).name, "image_sha256": content_hash(Path(image))}
+        options = {"mask": mask, "convention": convention, "series": series} | _named(image)
         manifest = _manifest(source, models, analysis, options)
         write_study(analysis.result, Path(out), manifest, finish=write_report)
     return analysis.result
@@ -140,12 +138,16 @@ def _check_device(device: str) -> None:
         ) from error
 
 
-def _read_picture(path: Path, series: str | None, labels: Volume) -> Volume:
-    """Read the MRI that lies on a mask's grid."""
-    picture = read_image(path, series=series)
-    check_image(picture)
-    check_same_grid(picture, labels)
-    return picture
+def _read_scan(path: Path, series: str | None) -> Volume:
+    """Read an MRI, and see that there is something in it."""
+    scan = read_image(path, series=series)
+    check_image(scan)
+    return scan
+
+
+def _named(image: str | Path | None) -> dict[str, Any]:
+    """Say which MRI lay beside a mask."""
+    return {} if image is None else {"image": Path(image).name, "image_sha256": content_hash(Path(image))}
 
 
 def _versions() -> dict[str, str]:
