@@ -78,8 +78,7 @@ def analyse(
         check_output(Path(out), study)
     models = _models(bundle, device, mask=mask)
     if mask:
-        labels = read_mask(source)
-        check_mask(labels)
+        labels = _read_labels(source)
         picture = None if image is None else _read_scan(Path(image), series)
         if picture is not None:
             check_same_grid(picture, labels)
@@ -143,6 +142,13 @@ def _read_scan(path: Path, series: str | None) -> Volume:
     scan = read_image(path, series=series)
     check_image(scan)
     return scan
+
+
+def _read_labels(path: Path) -> Volume:
+    """Read a mask, and see that it is not empty."""
+    labels = read_mask(path)
+    check_mask(labels)
+    return labels
 
 
 def _named(image: str | Path | None) -> dict[str, Any]:
