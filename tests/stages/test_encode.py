@@ -7,8 +7,14 @@ import torch
 from discometry.core.phantom import render_disc_mask, single_disc
 from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Disc
 from discometry.core.volume import Grid
-from discometry.networks.autoencoder import Autoencoder, AutoencoderConfig, build_autoencoder
-from discometry.stages.encode import decode, encode, encode_cubes
+from discometry.networks.autoencoder import (
+    Autoencoder,
+    AutoencoderConfig,
+    build_autoencoder,
+    decode,
+    encode_cubes,
+)
+from discometry.stages.encode import encode
 
 GRID = Grid.from_spacing(
     CUBE_SHAPE, CUBE_SPACING_MM, origin_mm=[-31.5 * spacing for spacing in CUBE_SPACING_MM]

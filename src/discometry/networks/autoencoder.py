@@ -6,12 +6,13 @@ five strided convolutions, a linear bottleneck, five transposed convolutions, no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from discometry.core.errors import BundleError, InputError
@@ -23,9 +24,12 @@ __all__ = [
     "AutoencoderConfig",
     "autoencoder_component",
     "build_autoencoder",
+    "decode",
+    "encode_cubes",
     "load_autoencoder",
 ]
 
+_BATCH = 8
 _LEVELS = 5
 _START_LOGIT = -4.0
 """Bias of the output before training: one voxel in sixty is disc. From 0, the first hundreds of steps go by
@@ -153,3 +157,28 @@ def load_autoencoder(component: Component) -> Autoencoder:
 
 def _packed(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return value.astype(np.float16) if value.ndim > 1 else value
+
+
+def encode_cubes(cubes: NDArray[np.bool_], autoencoder: Autoencoder) -> NDArray[np.float64]:
+    """Map cubes, Nx64x64x64, to latents, Nxk."""
+    return _apply(lambda part: autoencoder.encode(part.unsqueeze(1)).double(), cubes, autoencoder)
+
+
+def decode(latents: NDArray[np.float64], autoencoder: Autoencoder) -> NDArray[np.bool_]:
+    """Map latents, Nxk, to cubes, Nx64x64x64: the voxels more likely disc than not."""
+    return _apply(lambda part: autoencoder.decode(part)[:, 0] > 0, latents, autoencoder)
+
+
+def _apply(
+    function: Callable[[Tensor], Tensor], array: NDArray[Any], autoencoder: Autoencoder
+) -> NDArray[Any]:
+    """Apply a function of float32 tensors batch by batch, the network in evaluation mode, and put it back."""
+    weight = autoencoder.to_latents.weight
+    training = autoencoder.training
+    autoencoder.eval()
+    try:
+        with torch.no_grad():
+            parts = torch.split(torch.from_numpy(np.ascontiguousarray(array)), _BATCH)
+            return np.concatenate([function(part.to(weight)).cpu().numpy() for part in parts])
+    finally:
+        autoencoder.train(training)

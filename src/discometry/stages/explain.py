@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import stats
 
 from discometry.core.errors import InputError
 from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Geometry
 from discometry.core.volume import Grid, Volume
-from discometry.networks.autoencoder import Autoencoder
+from discometry.networks.autoencoder import Autoencoder, decode
 
 __all__ = ["STEPS", "Correlations", "Traversal", "correlations", "latent_correlations", "traverse"]
 
@@ -100,7 +99,7 @@ def traverse(
     Parameters
     ----------
     autoencoder
-        A trained network, in evaluation mode.
+        A trained network; it is used in evaluation mode, whatever mode it is in.
     latents
         Nxk latents of real discs; their least, greatest and mean values span the traversals.
     steps
@@ -121,17 +120,10 @@ def traverse(
     for latent in range(latents.shape[1]):
         points = np.tile(mean, (len(steps), 1))
         points[:, latent] = low[latent] + np.array(steps) * (high[latent] - low[latent])
-        for point, cube in zip(points, _decode(autoencoder, points), strict=True):
+        for point, cube in zip(points, decode(points, autoencoder), strict=True):
             vector = tuple(float(value) for value in point)
             found.append(Traversal(latent, vector[latent], vector, Volume(_centred_grid(), cube)))
     return tuple(found)
-
-
-def _decode(autoencoder: Autoencoder, latents: FloatArray) -> NDArray[np.bool_]:
-    with torch.no_grad():
-        logits = autoencoder.decode(torch.from_numpy(latents).to(autoencoder.to_latents.weight))
-    cubes: NDArray[np.bool_] = (logits[:, 0] > 0).cpu().numpy()
-    return cubes
 
 
 def _centred_grid() -> Grid:

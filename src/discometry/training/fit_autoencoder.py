@@ -20,9 +20,10 @@ from discometry.networks.autoencoder import (
     AutoencoderConfig,
     autoencoder_component,
     build_autoencoder,
+    decode,
+    encode_cubes,
     load_autoencoder,
 )
-from discometry.stages.encode import decode, encode_cubes
 from discometry.training.disc_cubes import CubeSet, PhantomCubes, cubes_of_masks, phantom_cubes
 from discometry.training.loop import FitResult, LoopConfig, fit
 
