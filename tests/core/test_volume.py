@@ -125,3 +125,11 @@ def test_like_refuses_other_voxels() -> None:
     volume = Volume(Grid.from_spacing((2, 3, 4), (1, 1, 1)), np.zeros((2, 3, 4)))
     with pytest.raises(GridError, match="same voxels"):
         volume.like(Grid.from_spacing((2, 3, 4), (1, 1, 1), origin_mm=(0, 0, 5)))
+
+
+def test_sampling_in_a_grid_of_the_same_axes_hits_the_same_places() -> None:
+    source = Grid.from_spacing((9, 8, 7), (2.0, 0.5, 1.0), origin_mm=(4, -3, 2))
+    target = Grid.from_spacing((5, 6, 7), (1.4, 1.2, 1.5), origin_mm=(5, -2, 1))
+    step, start = target.sampling_in(source)
+    index = np.argwhere(np.ones(target.shape)).astype(float)
+    np.testing.assert_allclose(source.to_world(start + step * index), target.to_world(index), atol=1e-12)

@@ -147,6 +147,14 @@ class Grid:
         index: FloatArray = (np.asarray(points_lps, dtype=np.float64) - self.affine[:3, 3]) @ inverse.T
         return index
 
+    def sampling_in(self, source: Grid) -> tuple[FloatArray, FloatArray]:
+        """Give the step (3,) and start (3,) of this grid in voxel indices of a ``source`` with the same axes.
+
+        Voxel n of this grid lies at index ``start + step * n`` of the source.
+        """
+        step = np.array(self.spacing_mm) / np.array(source.spacing_mm)
+        return step, source.to_index(np.array(self.origin_mm))
+
     def same_as(self, other: Grid, *, tolerance_mm: float = 1e-3) -> bool:
         """Tell whether both grids have the same shape and corners that agree within ``tolerance_mm``."""
         if self.shape != other.shape:

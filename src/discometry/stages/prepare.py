@@ -90,11 +90,10 @@ def working_grid(source: Grid, spacing_mm: tuple[float, float, float]) -> Grid:
 
 def _resample(array: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
     """Sample ``array`` linearly on a target grid with the same axes, after averaging finer sides."""
-    ratio = np.array(target.spacing_mm) / np.array(source.spacing_mm)
-    sigma = np.where(ratio > 1, 0.4 * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0)
+    step, start = target.sampling_in(source)
+    sigma = np.where(step > 1, 0.4 * np.sqrt(np.maximum(step**2 - 1, 0)), 0)
     smooth = ndimage.gaussian_filter(array, sigma, mode="nearest") if sigma.any() else array
-    offset = source.to_index(np.array(target.origin_mm))
     sampled: NDArray[np.float32] = ndimage.affine_transform(
-        smooth, ratio, offset=offset, output_shape=target.shape, order=1, mode="nearest"
+        smooth, step, offset=start, output_shape=target.shape, order=1, mode="nearest"
     )
     return sampled

@@ -52,13 +52,12 @@ def segment(prepared: Prepared, network: nn.Module, config: SegmentConfig | None
 
 def _most_probable(probabilities: NDArray[np.float32], working: Grid, target: Grid) -> NDArray[np.uint8]:
     """Interpolate one class at a time on the target grid and keep the greatest; memory stays at two maps."""
-    ratio = np.array(target.spacing_mm) / np.array(working.spacing_mm)
-    offset = working.to_index(np.array(target.origin_mm))
+    step, start = target.sampling_in(working)
     best = np.full(target.shape, -1.0, dtype=np.float32)
     tissue = np.zeros(target.shape, dtype=np.uint8)
     for index, probability in enumerate(probabilities):
         on_target = ndimage.affine_transform(
-            probability, ratio, offset=offset, output_shape=target.shape, order=1, mode="nearest"
+            probability, step, offset=start, output_shape=target.shape, order=1, mode="nearest"
         )
         better = on_target > best
         best[better] = on_target[better]

@@ -114,10 +114,9 @@ def _tissue_on(mask: Volume, image: Volume) -> LabelArray:
     tissue[np.isin(source.array, list(convention.vertebrae))] = Tissue.VERTEBRA
     tissue[np.isin(source.array, list(convention.canal))] = Tissue.CANAL
     tissue[np.isin(source.array, [*convention.discs, *convention.unnamed_discs])] = Tissue.DISC
-    ratio = np.array(image.grid.spacing_mm) / np.array(source.grid.spacing_mm)
-    offset = source.grid.to_index(np.array(image.grid.origin_mm))
+    step, start = image.grid.sampling_in(source.grid)
     sampled: LabelArray = ndimage.affine_transform(
-        tissue, ratio, offset=offset, output_shape=image.grid.shape, order=0, mode="nearest"
+        tissue, step, offset=start, output_shape=image.grid.shape, order=0, mode="nearest"
     )
     return sampled
 
