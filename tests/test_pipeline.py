@@ -39,7 +39,7 @@ def test_phantom_image_gives_its_discs(models: Models, contrast: str) -> None:
         assert dice(found, truth.array == known.label) > 0.6
         assert item.geometry.height_mean_mm == pytest.approx(known.geometry().height_mean_mm, abs=2.5)  # mm
         assert 0 < item.narrowing_probability < 1
-        assert "level_assumed" in item.flags
+        assert "ambiguous_level" in item.flags
 
 
 def test_axis_order_of_a_mask_changes_no_number(models: Models) -> None:

@@ -132,29 +132,35 @@ class _NetworkTraining(_Training):
 class TrainSegmenter(_NetworkTraining):
     """Train the segmenter on scans with masks and on phantoms."""
 
-    network: Literal["residual_unet", "swin_unetr_v2"] = "residual_unet"
-    """Architecture."""
-    steps_per_epoch: int = 100
-    """Batches that make one epoch."""
-    batch: int = 2
-    """Patches in a batch."""
-    phantoms: int = 60
-    """Number of phantoms to draw patches from."""
+    preset: Literal["fast", "locator", "paper"] = "fast"
+    """fast: the shipped recipe. locator: the coarse network that finds the spine before. paper: SwinUNETR-V2."""
+    start_from: Path | None = None
+    """Bundle whose network of the same preset to start from."""
+    held_out: tuple[str, ...] = ()
+    """Patients to leave out, to test on."""
+    steps_per_epoch: int | None = None
+    """Batches that make one epoch; default: the preset's."""
+    batch: int | None = None
+    """Patches in a batch; default: the preset's."""
+    phantoms: int | None = None
+    """Number of phantoms to draw patches from; default: the preset's."""
 
     def run(self) -> int:
         """Train, and say where the bundle is."""
-        from discometry.networks.segmenter import SegmenterConfig
-        from discometry.training.fit_segmenter import SegmenterTraining, fit_segmenter
+        from discometry.io.bundle import read_bundle
+        from discometry.training.fit_segmenter import PRESETS, fit_segmenter
 
-        network = SegmenterConfig.preset(self.network)
-        config = SegmenterTraining(
-            network=network,
-            loop=_loop(self, SegmenterTraining().loop),
-            steps_per_epoch=self.steps_per_epoch,
-            batch=self.batch,
-            phantoms=self.phantoms,
+        default = PRESETS[self.preset]
+        given = {name: getattr(self, name) for name in ("steps_per_epoch", "batch", "phantoms")}
+        config = replace(
+            default,
+            loop=_loop(self, default.loop),
+            held_out=self.held_out,
+            **{name: value for name, value in given.items() if value is not None},
         )
-        return _said(fit_segmenter(self.folder, self.out, self.run_folder("segmenter"), config))
+        start = read_bundle(self.start_from).component(config.component) if self.start_from else None
+        run = self.run_folder(config.component)
+        return _said(fit_segmenter(self.folder, self.out, run, config, start=start))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """One study through every stage. Read this page first.
 
-    image -> prepare -> segment -> separate -> measure  -> StudyResult
-                                            -> encode   ->
-                                            -> classify ->
+    image -> prepare -> locate -> prepare -> segment -> separate -> measure  -> StudyResult
+             coarse     region    fine, there                    -> encode   ->
+                                                                 -> classify ->
 
 A bare mask enters at ``separate``. Nothing here touches the disk; ``study.py`` reads and writes around it.
 """
@@ -11,38 +11,43 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-from torch import nn
+from functools import partial
 
 from discometry.core.records import Disc, DiscResult, Geometry, Prepared, Spine, StudyResult
 from discometry.core.volume import Volume
 from discometry.io.bundle import Bundle
 from discometry.networks.autoencoder import Autoencoder, load_autoencoder
 from discometry.networks.classifier import Classifier, load_classifier
+from discometry.networks.runtime import Predictor, build_predictor
 from discometry.networks.segmenter import SegmenterConfig, load_segmenter
 from discometry.stages.classify import classify
 from discometry.stages.encode import encode
+from discometry.stages.locate import LocateConfig, locate
 from discometry.stages.measure import measure
 from discometry.stages.prepare import PrepareConfig, prepare
 from discometry.stages.segment import SegmentConfig, segment
 from discometry.stages.separate import SeparateConfig, separate
 
-__all__ = ["Analysis", "Models", "analyse_image", "analyse_mask"]
+__all__ = ["Analysis", "Models", "Progress", "analyse_image", "analyse_mask"]
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The networks of one bundle. Each is built when it is first needed: a mask needs no segmenter."""
+    """The networks of one bundle, each built when it is first needed; those that segment are kept for the next study."""
 
     bundle: Bundle
     device: str = "cpu"
+    _ready: dict[str, tuple[Predictor, SegmenterConfig]] = field(default_factory=dict, repr=False)
 
-    def segmenter(self) -> tuple[nn.Module, SegmenterConfig]:
-        """Build the segmenter."""
-        return load_segmenter(self.bundle.component("segmenter"))
+    def segmenter(self, name: str = "segmenter") -> tuple[Predictor, SegmenterConfig]:
+        """Build the segmenter, or the coarse ``locator``, ready to run."""
+        if name not in self._ready:
+            network, config = load_segmenter(self.bundle.component(name))
+            self._ready[name] = build_predictor(network, device=self.device), config
+        return self._ready[name]
 
     def autoencoder(self) -> Autoencoder:
         """Build the autoencoder."""
@@ -61,40 +66,67 @@ class Analysis:
     timings_s: dict[str, float]
 
 
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a stage, how much of it is done, and how much there is."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Stopwatch:
+class _Watch:
+    """Times the stages and says which one is under way."""
+
+    progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        self.progress(name, 0, 1)
         start = time.perf_counter()
-        yield
+        yield partial(self.progress, name)
         self.seconds[name] = round(time.perf_counter() - start, 3)
+        self.progress(name, 1, 1)
 
 
-def analyse_image(study: str, image: Volume, models: Models) -> Analysis:
+def _silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def analyse_image(study: str, image: Volume, models: Models, *, progress: Progress = _silent) -> Analysis:
     """Find, measure, encode and classify every disc of an MRI.
 
     Raises
     ------
     InputError
-        If the image holds no usable intensities.
+        If the image holds no usable intensities, or shows no lumbar spine.
     LabelError
         If no disc is found.
     """
-    watch = _Stopwatch()
+    watch = _Watch(progress)
+    region = None
+    if "locator" in models.bundle.components:
+        with watch.stage("locate") as on_windows:
+            predictor, config = models.segmenter("locator")
+            coarse = prepare(image, PrepareConfig(spacing_mm=config.spacing_mm))
+            options = LocateConfig(window=config.patch, divisor=config.divisor)
+            region = locate(coarse, predictor, options, on_windows=on_windows)
     with watch.stage("prepare"):
-        network, config = models.segmenter()
-        prepared = prepare(image, PrepareConfig(spacing_mm=config.spacing_mm))
-    with watch.stage("segment"):
-        tissue = _segment(prepared, network, config, models.device)
+        predictor, config = models.segmenter()
+        prepared = prepare(image, PrepareConfig(spacing_mm=config.spacing_mm), region=region)
+    with watch.stage("segment") as on_windows:
+        options = SegmentConfig(window=config.patch, divisor=config.divisor)
+        tissue = segment(prepared, predictor, options, on_windows=on_windows).tissue
     with watch.stage("separate"):
         spine = separate(tissue, SeparateConfig(convention="tissue"))
     return _describe(study, image, spine, models, watch)
 
 
 def analyse_mask(
-    study: str, mask: Volume, models: Models, *, image: Volume | None = None, convention: str | None = None
+    study: str,
+    mask: Volume,
+    models: Models,
+    *,
+    image: Volume | None = None,
+    convention: str | None = None,
+    progress: Progress = _silent,
 ) -> Analysis:
     """Measure, encode and classify every disc of a mask in any known label convention.
 
@@ -103,18 +135,13 @@ def analyse_mask(
     LabelError
         If the mask holds no disc.
     """
-    watch = _Stopwatch()
+    watch = _Watch(progress)
     with watch.stage("separate"):
         spine = separate(mask, SeparateConfig(convention=convention))
     return _describe(study, image, spine, models, watch)
 
 
-def _segment(prepared: Prepared, network: nn.Module, config: SegmenterConfig, device: str) -> Volume:
-    options = SegmentConfig(window=config.patch, divisor=config.divisor, device=device)
-    return segment(prepared, network, options).tissue
-
-
-def _describe(study: str, image: Volume | None, spine: Spine, models: Models, watch: _Stopwatch) -> Analysis:
+def _describe(study: str, image: Volume | None, spine: Spine, models: Models, watch: _Watch) -> Analysis:
     """Turn separated discs into numbers."""
     with watch.stage("measure"):
         geometries = [measure(disc) for disc in spine.discs]

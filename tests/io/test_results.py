@@ -40,11 +40,11 @@ def make_result(study: str = "11", *, image: bool = True, flags: tuple[str, ...]
     picture = np.random.default_rng(0).normal(500, 100, GRID.shape).astype(np.float32)
     discs = tuple(
         DiscResult(
-            Disc(label, level, volume.with_array(labels == label), cube, ("level_assumed",)),
+            Disc(label, level, volume.with_array(labels == label), cube, ("ambiguous_level",)),
             Geometry(height_mean_mm=5 + number / 3, volume_mm3=1980.0),
             Encoding((0.1, -2.5e-7, 3.0 + number), 0.987654321),
             float("nan") if number else 0.25,
-            ("level_assumed", "truncated") if number else (),
+            ("ambiguous_level", "truncated") if number else (),
         )
         for number, (label, level) in enumerate([(201, "L5/S1"), (202, "L4/L5")])
     )
@@ -96,7 +96,7 @@ def test_the_tables_first_columns_are_the_promised_ones(folder: Path) -> None:
     ]
     assert low.startswith("11,201,L5/S1,,5.0,,,,,,,1980.0,")
     assert low.endswith(",0.987654321,0.1,-2.5e-07,3.0,0.25")
-    assert high.startswith(f"11,202,L4/L5,level_assumed truncated,{16 / 3},,,")
+    assert high.startswith(f"11,202,L4/L5,ambiguous_level truncated,{16 / 3},,,")
     assert high.endswith(",4.0,")
 
 
@@ -109,7 +109,7 @@ def test_a_study_comes_back_as_it_was(folder: Path) -> None:
     assert study.labels.grid.same_as(GRID)
     assert list(study.discs["label"]) == [201, 202]
     assert list(study.discs["study"]) == ["11", "11"]
-    assert list(study.discs["flags"]) == ["", "level_assumed truncated"]
+    assert list(study.discs["flags"]) == ["", "ambiguous_level truncated"]
     assert study.discs["height_mean_mm"].tolist() == [5.0, 16 / 3]
     assert study.discs["wedge_deg"].isna().all()
     assert study.discs["narrowing_probability"].isna().tolist() == [False, True]

@@ -66,9 +66,9 @@ def make_table(labels: Volume, study: str) -> pd.DataFrame:
         row |= {f"latent_{n}": float(rng.normal()) for n in range(1, 5)}
         row |= {"reconstruction_iou": 0.91, "narrowing_probability": 0.25}
         rows.append(row)
-    rows[0] |= {"flags": "truncated level_assumed", "width_lateral_mm": float("nan")}
+    rows[0] |= {"flags": "truncated ambiguous_level", "width_lateral_mm": float("nan")}
     for row in rows[1:2]:
-        row |= {"flags": "level_assumed"}
+        row |= {"flags": "ambiguous_level"}
     return pd.DataFrame(rows)
 
 

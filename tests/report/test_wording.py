@@ -78,7 +78,7 @@ def test_standard_error_stands_beside_the_value_on_its_scale():
 
 def test_known_flag_is_explained():
     assert meaning_of_flag("truncated").quality
-    assert not meaning_of_flag("level_assumed").quality
+    assert not meaning_of_flag("ambiguous_level").quality
     assert meaning_of_flag("truncated: left").meaning.endswith("(left)")
 
 

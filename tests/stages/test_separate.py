@@ -66,7 +66,7 @@ def test_named_discs_keep_their_labels_voxels_and_order() -> None:
 def test_a_binary_mask_is_counted_from_the_lowest_disc() -> None:
     spine = separate(BINARY)
     assert same_discs(spine, separate(LABELS))
-    assert all(disc.flags == ("level_assumed",) for disc in spine.discs)
+    assert all(disc.flags == ("ambiguous_level",) for disc in spine.discs)
 
 
 def test_two_conventions_name_the_same_discs() -> None:

@@ -47,6 +47,7 @@ class Tissue(IntEnum):
     VERTEBRA = 1
     CANAL = 2
     DISC = 3
+    SACRUM = 4
 
 
 def label_of_level(level: str) -> int:
@@ -99,7 +100,7 @@ class Convention:
     """How one data set or tool writes discs and vertebrae into a mask.
 
     ``discs`` maps its disc values to levels; a value in ``unnamed_discs`` is disc without a level,
-    ``vertebrae`` and ``canal`` are the values of bone and spinal canal.
+    ``vertebrae``, ``canal`` and ``sacrum`` are the values of these; SPIDER has no sacrum.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Convention:
     unnamed_discs: frozenset[int] = frozenset()
     vertebrae: frozenset[int] = frozenset()
     canal: frozenset[int] = frozenset()
+    sacrum: frozenset[int] = frozenset()
 
     @property
     def names_levels(self) -> bool:
@@ -132,7 +134,8 @@ def _spineps() -> Convention:
         "spineps",
         MappingProxyType(discs),
         unnamed_discs=frozenset({125, 128}),
-        vertebrae=frozenset(range(1, 27)) | {28},
+        vertebrae=frozenset(range(1, 26)) | {28},
+        sacrum=frozenset({26}),
     )
 
 
@@ -142,8 +145,9 @@ def _spineps_semantic() -> Convention:
         "spineps-semantic",
         MappingProxyType({}),
         unnamed_discs=frozenset({100}),
-        vertebrae=frozenset(range(41, 51)) | {26},
+        vertebrae=frozenset(range(41, 51)),
         canal=frozenset({60, 61}),
+        sacrum=frozenset({26}),
     )
 
 
@@ -153,8 +157,9 @@ def _totalsegmentator() -> Convention:
         "totalsegmentator",
         MappingProxyType({}),
         unnamed_discs=frozenset({20}),
-        vertebrae=frozenset({18, 19}),
+        vertebrae=frozenset({19}),
         canal=frozenset({21}),
+        sacrum=frozenset({18}),
     )
 
 
@@ -165,8 +170,9 @@ def _totalspineseg() -> Convention:
     return Convention(
         "totalspineseg",
         MappingProxyType(discs),
-        vertebrae=frozenset(range(11, 18)) | frozenset(range(21, 33)) | frozenset(range(41, 46)) | {50},
+        vertebrae=frozenset(range(11, 18)) | frozenset(range(21, 33)) | frozenset(range(41, 46)),
         canal=frozenset({1, 2}),
+        sacrum=frozenset({50}),
     )
 
 
@@ -183,6 +189,7 @@ CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
                 unnamed_discs=frozenset({int(Tissue.DISC)}),
                 vertebrae=frozenset({int(Tissue.VERTEBRA)}),
                 canal=frozenset({int(Tissue.CANAL)}),
+                sacrum=frozenset({int(Tissue.SACRUM)}),
             ),
             _spineps_semantic(),
             _totalsegmentator(),
@@ -239,7 +246,7 @@ def _is_spineps(present: set[int]) -> bool:
     discs = present & (set(convention.discs) | convention.unnamed_discs)
     endplates = {value for value in present if value > DISC_LABEL_BASE}
     paired = {value for value in endplates if value - 100 in discs}
-    known = discs | (present & convention.vertebrae) | endplates
+    known = discs | (present & (convention.vertebrae | convention.sacrum)) | endplates
     return bool(discs) and 100 not in present and 2 * len(paired) >= len(endplates) and _most(known, present)
 
 
@@ -255,7 +262,7 @@ def _is_spineps_semantic(present: set[int]) -> bool:
 def _is_totalspineseg(present: set[int]) -> bool:
     convention = CONVENTIONS["totalspineseg"]
     discs = present & set(convention.discs)
-    bone = present & convention.vertebrae
+    bone = present & (convention.vertebrae | convention.sacrum)
     # 100 by itself may also be SPIDER's canal.
     return bool(discs - {100} or (discs and bone)) and _most(
         discs | bone | (present & convention.canal), present

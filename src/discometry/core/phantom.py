@@ -37,6 +37,7 @@ __all__ = [
     "rotation_from_angles",
     "sample_phantom",
     "single_disc",
+    "structure_of_code",
 ]
 
 _SLICE_ORDER = {"sagittal": (0, 1, 2), "coronal": (1, 0, 2), "axial": (2, 0, 1)}
@@ -132,11 +133,11 @@ def render_tissue(phantom: Phantom, grid: Grid, *, subsample_mm: float = SUBSAMP
     """
     table = np.array([TISSUE_OF[Structure(s)] for s in structure_of_code()], dtype=np.uint8)
     tissue = np.zeros(grid.shape, dtype=np.uint8)
-    others = (Tissue.BACKGROUND, Tissue.VERTEBRA, Tissue.CANAL)
+    others = (Tissue.BACKGROUND, Tissue.VERTEBRA, Tissue.CANAL, Tissue.SACRUM)
     for rows, fine, merge in fine_slabs(grid, subsample_mm):
         classes = table[paint(phantom, fine, soft=False)]
         shares = np.stack([merge(classes == int(kind)) for kind in others])
-        tissue[rows] = np.argmax(shares, axis=0)
+        tissue[rows] = np.array(others, dtype=np.uint8)[np.argmax(shares, axis=0)]
     tissue[render_discs(phantom, grid, subsample_mm=subsample_mm).array > 0] = Tissue.DISC
     return Volume(grid, tissue)
 

@@ -58,16 +58,17 @@ class Structure(IntEnum):
 
 
 _TISSUES = {
-    Tissue.VERTEBRA: ("CORTEX", "MARROW", "ENDPLATE", "VEIN", "POSTERIOR_CORTEX", "POSTERIOR_MARROW"),
+    Tissue.VERTEBRA: ("CORTEX", "MARROW", "VEIN", "POSTERIOR_CORTEX", "POSTERIOR_MARROW"),
     Tissue.CANAL: ("CSF", "CORD", "NERVE"),
     Tissue.DISC: ("ANNULUS", "INNER_ANNULUS", "NUCLEUS", "CLEFT"),
+    Tissue.SACRUM: ("SACRUM_CORTEX", "SACRUM_MARROW", "SACRUM_DISC"),
 }
 
 TISSUE_OF: dict[Structure, Tissue] = {
     item: next((t for t, names in _TISSUES.items() if item.name in names), Tissue.BACKGROUND)
     for item in Structure
 }
-"""The segmenter's class of every structure; as in SPIDER the canal is the sac and the sacrum background."""
+"""The segmenter's class of every structure; as in SPIDER the canal is the sac, and endplates are background."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

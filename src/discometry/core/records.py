@@ -19,6 +19,7 @@ __all__ = [
     "Encoding",
     "Geometry",
     "Prepared",
+    "Region",
     "Segmentation",
     "Spine",
     "StudyResult",
@@ -31,15 +32,30 @@ CUBE_SPACING_MM = (1.4, 1.2, 1.5)
 """Voxel size of a disc cube along L, P, S, mm (the paper's)."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """A box along an image's axes: two opposite corners (2x3, LPS mm)."""
+
+    corners_lps: NDArray[np.float64]
+
+    def crop(self, volume: Volume) -> Volume:
+        """Cut the box out of a volume with the image's axes; what reaches beyond the volume is left out."""
+        index = volume.grid.to_index(self.corners_lps)
+        low, high = np.floor(index.min(axis=0) + 0.5), np.floor(index.max(axis=0) + 0.5) + 1
+        return volume.cropped(low.astype(int).tolist(), high.astype(int).tolist())
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An image ready for the segmenter: axes L, P, S, working spacing, normalised float32.
+    """An image, or a part of it, ready for a network: axes L, P, S, working spacing, normalised float32.
 
-    ``source`` is the grid the image came on: the way back.
+    ``source`` is the grid the image came on: the way back. ``part`` is the grid of the input's voxels that
+    were prepared, with axes closest to L, P, S.
     """
 
     image: Volume
     source: Grid
+    part: Grid
 
     def __post_init__(self) -> None:
         if self.image.grid.axis_codes != "LPS":
@@ -68,7 +84,7 @@ class Disc:
 
     ``mask`` is a boolean volume with axes closest to L, P, S, cut from the input grid with a margin;
     ``cube`` is the same disc as boolean 64x64x64 at 1.4x1.2x1.5 mm, axes L, P, S, centred on its centroid.
-    ``flags`` are short words such as ``level_assumed`` or ``truncated``: reasons for less trust.
+    ``flags`` are short words such as ``ambiguous_level`` or ``truncated``: reasons for less trust.
     """
 
     label: int

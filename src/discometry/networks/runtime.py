@@ -1,23 +1,79 @@
-"""Run a segmentation network over a whole volume, window by window."""
+"""Run a segmentation network over a whole volume, window by window, with OpenVINO or torch."""
 
 from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["predict_probabilities"]
+__all__ = ["Engine", "Predictor", "build_predictor", "predict_probabilities"]
+
+Predictor = Callable[[Tensor], Tensor]
+"""A network ready to run: Bx1xLxPxS image on the CPU to BxCxLxPxS logits on the CPU."""
+
+Engine = Literal["openvino", "torch"]
+
+
+def build_predictor(network: nn.Module, *, engine: Engine | None = None, device: str = "cpu") -> Predictor:
+    """Make a network ready to run.
+
+    Parameters
+    ----------
+    network
+        Maps Bx1xLxPxS to BxCxLxPxS logits, for any B and sides.
+    engine
+        What runs it; None takes OpenVINO on a CPU, where it was measured to be the faster (docs/decisions.md),
+        and torch elsewhere.
+    device
+        Where torch computes, as torch names it.
+    """
+    if engine is None:
+        engine = "openvino" if torch.device(device).type == "cpu" else "torch"
+    return _openvino(network) if engine == "openvino" else _torch(network, device)
+
+
+def _openvino(network: nn.Module) -> Predictor:
+    import openvino
+
+    with torch.inference_mode(), warnings.catch_warnings():
+        # torch.export, which is to replace tracing, fixes the sides of the image in the graph.
+        warnings.filterwarnings("ignore", ".*torch.jit.trace", DeprecationWarning)
+        traced = torch.jit.trace(network.eval(), torch.zeros(1, 1, 32, 64, 64), check_trace=False)
+    model = openvino.convert_model(traced)
+    model.reshape([-1, 1, -1, -1, -1])
+    # Full precision, so that the bytes are the same on every run.
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.compile_model(model, "CPU", settings)
+
+    def predict(windows: Tensor) -> Tensor:
+        return torch.from_numpy(compiled(windows.numpy())[0])
+
+    return predict
+
+
+def _torch(network: nn.Module, device: str) -> Predictor:
+    network = network.to(device).to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+
+    def predict(windows: Tensor) -> Tensor:
+        logits: Tensor = network(windows.to(device))
+        return logits.float().cpu()
+
+    return predict
 
 
 def predict_probabilities(
-    network: nn.Module,
+    predictor: Predictor,
     image: NDArray[np.float32],
     *,
     window: tuple[int, int, int],
-    divisor: int,
+    divisor: tuple[int, int, int],
     overlap: float = 0.25,
-    device: str = "cpu",
+    on_windows: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Give the tissue probabilities of every voxel.
 
@@ -26,40 +82,51 @@ def predict_probabilities(
 
     Parameters
     ----------
-    network
-        Maps 1x1xLxPxS to 1xCxLxPxS logits.
+    predictor
+        The network, from :func:`build_predictor`.
     image
         Normalised intensities, LxPxS.
     window
-        Window sides in voxels, each a multiple of ``divisor``.
+        Window sides in voxels, each a multiple of its ``divisor``.
     divisor
-        Number that every input side must divide by.
+        Numbers that the input's sides must divide by.
     overlap
         Part of a window that it shares with the next, 0 to below 1.
-    device
-        Where to compute, as torch names it.
+    on_windows
+        Called with the number of windows done, and of all, after each run of the network.
 
     Returns
     -------
     ndarray
         CxLxPxS float32, summing to one over C.
     """
+    from monai.data.utils import dense_patch_slices
     from monai.inferers.utils import sliding_window_inference
 
     sides = [
-        min(side, divisor * -(-length // divisor)) for side, length in zip(window, image.shape, strict=True)
+        min(side, step * -(-length // step))
+        for side, step, length in zip(window, divisor, image.shape, strict=True)
     ]
-    network = network.to(device).to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+    padded = [max(side, length) for side, length in zip(sides, image.shape, strict=True)]
+    strides = [max(1, int(side * (1 - overlap))) for side in sides]
+    total, done = len(dense_patch_slices(padded, sides, strides)), 0
+
+    def predict(windows: Tensor) -> Tensor:
+        nonlocal done
+        logits = predictor(windows)
+        done += len(windows)
+        if on_windows is not None:
+            on_windows(done, total)
+        return logits
+
     with torch.inference_mode():
         logits = sliding_window_inference(
             torch.from_numpy(np.ascontiguousarray(image))[None, None],
             roi_size=sides,
             sw_batch_size=2,  # torch takes its fast convolutions on a CPU only for two windows or more
-            predictor=network,
+            predictor=predict,
             overlap=overlap,
             mode="gaussian",
-            sw_device=device,
-            device="cpu",
         )
-        probabilities: NDArray[np.float32] = torch.softmax(logits[0].float(), dim=0).numpy()
+        probabilities: NDArray[np.float32] = torch.softmax(logits[0], dim=0).numpy()
     return probabilities

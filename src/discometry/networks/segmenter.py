@@ -1,6 +1,6 @@
 """The segmentation networks: numbers to modules, nothing else.
 
-Both map a normalised image, Bx1xLxPxS, to logits of the four tissues, Bx4xLxPxS.
+Both map a normalised image, Bx1xLxPxS, to logits of the five tissues, Bx5xLxPxS.
 """
 
 from __future__ import annotations
@@ -27,25 +27,27 @@ class SegmenterConfig:
     architecture: Literal["residual_unet", "swin_unetr_v2"] = "residual_unet"
     """``swin_unetr_v2`` is He et al. 2023 (MICCAI) as MONAI builds it with ``use_v2=True``;
     ``residual_unet`` is the 3-D U-Net of residual units of Kerfoot et al. 2019 (STACOM), MONAI's UNet,
-    with five levels."""
+    under a last layer of its own."""
     width: int = 16
     """Channels of the first level (SwinUNETR calls it feature_size; there a multiple of 12)."""
+    levels: int = 5
+    """Levels of the U-Net, each of twice the channels of the one before."""
+    first_stride: tuple[int, int, int] = (1, 2, 2)
+    """Steps along L, P, S to the U-Net's first level; it leaves thick sagittal slices as they are."""
     window: tuple[int, int, int] = (4, 6, 6)
     """Attention window of SwinUNETR along L, P, S; one that divides the token grid costs no padding."""
-    spacing_mm: tuple[float, float, float] = (1.4, 1.2, 1.5)
+    spacing_mm: tuple[float, float, float] = (2.0, 0.9, 0.9)
     """Voxel size along L, P, S of the images that the network sees."""
-    patch: tuple[int, int, int] = (32, 96, 96)
+    patch: tuple[int, int, int] = (24, 112, 112)
     """Voxels along L, P, S of a training patch and of an inference window."""
 
-    @classmethod
-    def preset(cls, architecture: Literal["residual_unet", "swin_unetr_v2"]) -> SegmenterConfig:
-        """Give the architecture with the width that trains on a CPU."""
-        return cls(architecture=architecture, width=12 if architecture == "swin_unetr_v2" else 16)
-
     @property
-    def divisor(self) -> int:
-        """Number that every side of an input must divide by."""
-        return 32 if self.architecture == "swin_unetr_v2" else 16
+    def divisor(self) -> tuple[int, int, int]:
+        """Numbers that the sides of an input must divide by."""
+        if self.architecture == "swin_unetr_v2":
+            return (32, 32, 32)
+        i, j, k = (first * 2 ** (self.levels - 2) for first in self.first_stride)
+        return i, j, k
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SegmenterConfig:
@@ -57,7 +59,7 @@ class SegmenterConfig:
 
 
 def build_segmenter(config: SegmenterConfig) -> nn.Module:
-    """Build a network with fresh weights: Bx1xLxPxS image to Bx4xLxPxS logits."""
+    """Build a network with fresh weights: Bx1xLxPxS image to Bx5xLxPxS logits."""
     # MONAI is slow to import, so only those who segment pay for it.
     from monai.networks.nets.swin_unetr import SwinUNETR
     from monai.networks.nets.unet import UNet
@@ -71,25 +73,27 @@ def build_segmenter(config: SegmenterConfig) -> nn.Module:
             use_v2=True,
         )
         return network
-    levels = 5
-    network = UNet(
+    features = config.width // 2
+    body = UNet(
         spatial_dims=3,
         in_channels=1,
-        out_channels=len(Tissue),
-        channels=[config.width * 2**level for level in range(levels)],
-        strides=[2] * (levels - 1),
+        out_channels=features,
+        channels=[config.width * 2**level for level in range(config.levels)],
+        strides=[config.first_stride, *[2] * (config.levels - 2)],  # type: ignore[list-item]
         num_res_units=2,
     )
-    return network
+    return nn.Sequential(body, nn.Conv3d(features, len(Tissue), 1))
 
 
-def segmenter_component(network: nn.Module, config: SegmenterConfig, **card: Any) -> Component:
+def segmenter_component(
+    network: nn.Module, config: SegmenterConfig, *, name: str = "segmenter", **card: Any
+) -> Component:
     """Pack a network for a bundle; weights are kept in float16, ``card`` joins the config as notes."""
     tensors = {
-        name: tensor.detach().cpu().numpy().astype(np.float16 if tensor.is_floating_point() else np.int64)
-        for name, tensor in network.state_dict().items()
+        key: tensor.detach().cpu().numpy().astype(np.float16 if tensor.is_floating_point() else np.int64)
+        for key, tensor in network.state_dict().items()
     }
-    return Component("segmenter", config={"network": asdict(config), **card}, tensors=tensors, payload=None)
+    return Component(name, config={"network": asdict(config), **card}, tensors=tensors, payload=None)
 
 
 def load_segmenter(component: Component) -> tuple[nn.Module, SegmenterConfig]:

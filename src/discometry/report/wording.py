@@ -137,12 +137,24 @@ class FlagMeaning:
 
 
 _FLAGS = {
-    "level_assumed": FlagMeaning(
-        "Level assumed",
-        "The levels were counted from the lowest disc found, which is taken to be L5/S1. "
-        "Check the lowest disc on the pictures.",
+    "ambiguous_level": FlagMeaning(
+        "Level not certain",
+        "No sacrum was seen below the lowest disc, so the levels were counted from that disc, as if it were "
+        "L5/S1. Check it on the pictures.",
         quality=False,
     ),
+    "transitional": FlagMeaning(
+        "Transitional anatomy",
+        "A disc was found within the sacrum too, so S1 may be lumbarised or L5 sacralised, and every level "
+        "one off.",
+        quality=False,
+    ),
+    "missing_below": FlagMeaning(
+        "Disc missing below",
+        "The step to the disc below has room for one more, which was not found; its level was left out.",
+    ),
+    "duplicate": FlagMeaning("Too close", "Two discs lie closer together than a vertebra allows."),
+    "out_of_line": FlagMeaning("Out of line", "The disc lies off the curve of the other discs."),
     "truncated": FlagMeaning(
         "Cut off",
         "The disc reaches the edge of the image, so a part of it is not seen. "

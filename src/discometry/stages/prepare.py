@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from discometry.core.errors import InputError
-from discometry.core.records import Prepared
+from discometry.core.records import Prepared, Region
 from discometry.core.volume import Grid, Volume
 
-__all__ = ["PrepareConfig", "normalise", "prepare", "working_grid"]
+__all__ = ["PrepareConfig", "normalise", "prepare", "smooth_for", "working_grid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class PrepareConfig:
 _MAX_WORKING_VOXELS = 2e8
 
 
-def prepare(image: Volume, config: PrepareConfig | None = None) -> Prepared:
-    """Bring an image to axes L, P, S, the working spacing, and zero mean with unit spread.
+def prepare(image: Volume, config: PrepareConfig | None = None, *, region: Region | None = None) -> Prepared:
+    """Bring an image, or a region of it, to axes L, P, S, the working spacing, zero mean and unit spread.
 
     Axes are permuted and flipped, never rotated: an oblique scan keeps its own directions. Sides that are
     coarser than the working spacing are interpolated linearly, finer ones are averaged first.
@@ -41,6 +41,8 @@ def prepare(image: Volume, config: PrepareConfig | None = None) -> Prepared:
     """
     config = config or PrepareConfig()
     source = image.oriented()
+    if region is not None:
+        source = region.crop(source)
     array = source.array.astype(np.float32)
     if not np.isfinite(array).all():
         raise InputError(
@@ -50,7 +52,7 @@ def prepare(image: Volume, config: PrepareConfig | None = None) -> Prepared:
         )
     array = normalise(array, percentiles=config.percentiles)
     grid = working_grid(source.grid, config.spacing_mm)
-    return Prepared(image=Volume(grid, _resample(array, source.grid, grid)), source=image.grid)
+    return Prepared(Volume(grid, _resample(array, source.grid, grid)), source=image.grid, part=source.grid)
 
 
 def normalise(array: NDArray[np.float32], *, percentiles: tuple[float, float]) -> NDArray[np.float32]:
@@ -88,12 +90,17 @@ def working_grid(source: Grid, spacing_mm: tuple[float, float, float]) -> Grid:
     return Grid.from_spacing(shape, spacing_mm, origin_mm=origin, direction=source.direction)
 
 
+def smooth_for(array: NDArray[np.float32], step: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Average over the neighbourhood of samples that will be taken every ``step`` voxels (3,) of the array."""
+    sigma = np.where(step > 1, 0.4 * np.sqrt(np.maximum(step**2 - 1, 0)), 0)
+    smooth: NDArray[np.float32] = ndimage.gaussian_filter(array, sigma, mode="nearest") if sigma.any() else array
+    return smooth
+
+
 def _resample(array: NDArray[np.float32], source: Grid, target: Grid) -> NDArray[np.float32]:
     """Sample ``array`` linearly on a target grid with the same axes, after averaging finer sides."""
     step, start = target.sampling_in(source)
-    sigma = np.where(step > 1, 0.4 * np.sqrt(np.maximum(step**2 - 1, 0)), 0)
-    smooth = ndimage.gaussian_filter(array, sigma, mode="nearest") if sigma.any() else array
     sampled: NDArray[np.float32] = ndimage.affine_transform(
-        smooth, step, offset=start, output_shape=target.shape, order=1, mode="nearest"
+        smooth_for(array, step), step, offset=start, output_shape=target.shape, order=1, mode="nearest"
     )
     return sampled

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import nn
 
 from discometry.core.records import Prepared, Segmentation
 from discometry.core.volume import Grid, Volume
-from discometry.networks.runtime import predict_probabilities
+from discometry.networks.runtime import Predictor, predict_probabilities
 
 __all__ = ["SegmentConfig", "segment"]
 
@@ -20,34 +20,52 @@ __all__ = ["SegmentConfig", "segment"]
 class SegmentConfig:
     """Options of :func:`segment`."""
 
-    window: tuple[int, int, int] = (32, 96, 96)
+    window: tuple[int, int, int] = (24, 112, 112)
     """Window sides along L, P, S in voxels of the working grid."""
-    divisor: int = 16
-    """Number that every side of a window must divide by."""
+    divisor: tuple[int, int, int] = (8, 16, 16)
+    """Numbers that the sides of a window must divide by."""
     overlap: float = 0.25
     """Part of a window that it shares with the next."""
-    device: str = "cpu"
-    """Where the network runs."""
 
 
-def segment(prepared: Prepared, network: nn.Module, config: SegmentConfig | None = None) -> Segmentation:
+def segment(
+    prepared: Prepared,
+    predictor: Predictor,
+    config: SegmentConfig | None = None,
+    *,
+    on_windows: Callable[[int, int], None] | None = None,
+) -> Segmentation:
     """Give every voxel of the input grid the most probable :class:`~discometry.core.anatomy.Tissue`.
 
     Probabilities, not labels, are interpolated to the input grid, so that boundaries fall between the
-    working voxels and thin structures survive.
+    working voxels and thin structures survive. What was not prepared is background.
+
+    Parameters
+    ----------
+    prepared
+        The image, or the part of it that shows the spine, at the network's spacing.
+    predictor
+        The network.
+    config
+        Options.
+    on_windows
+        Called with the number of windows done, and of all.
     """
     config = config or SegmentConfig()
     probabilities = predict_probabilities(
-        network,
+        predictor,
         prepared.image.array,
         window=config.window,
         divisor=config.divisor,
         overlap=config.overlap,
-        device=config.device,
+        on_windows=on_windows,
     )
-    oriented = Volume(prepared.source, np.broadcast_to(np.uint8(0), prepared.source.shape)).oriented()
-    tissue = _most_probable(probabilities, prepared.image.grid, oriented.grid)
-    return Segmentation(Volume(oriented.grid, tissue).like(prepared.source))
+    found = _most_probable(probabilities, prepared.image.grid, prepared.part)
+    whole = Volume(prepared.source, np.broadcast_to(np.uint8(0), prepared.source.shape)).oriented().grid
+    first = np.rint(whole.to_index(np.array(prepared.part.origin_mm))).astype(int)
+    tissue = np.zeros(whole.shape, dtype=np.uint8)
+    tissue[tuple(slice(a, a + n) for a, n in zip(first, found.shape, strict=True))] = found
+    return Segmentation(Volume(whole, tissue).like(prepared.source))
 
 
 def _most_probable(probabilities: NDArray[np.float32], working: Grid, target: Grid) -> NDArray[np.uint8]:

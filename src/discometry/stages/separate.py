@@ -8,7 +8,8 @@ in its plane are the disc. Otherwise the connected parts of the disc voxels are 
 3. A part that stretches too far along the spine is two discs that touch, and is cut where it is thinnest.
 4. What is too small for a disc is dropped, what lies beside no vertebra where vertebrae are labelled, and
    what stands aside of the column that most of the rest forms.
-5. What is left is counted upwards along the spine from the lowest disc, which is assumed to be L5/S1.
+5. What is left is counted upwards along the spine, from the disc that rests on the sacrum where one does,
+   otherwise from the lowest; a step with room for another disc leaves its level out.
 """
 
 from __future__ import annotations
@@ -32,6 +33,13 @@ from discometry.core.anatomy import (
 )
 from discometry.core.errors import LabelError
 from discometry.core.records import Disc, Spine
+from discometry.core.spine_order import (
+    along_the_spine,
+    close_to_the_next,
+    missing_below,
+    out_of_line,
+    support,
+)
 from discometry.core.volume import Grid, Volume
 from discometry.signed_distance import disc_cube, fits_cube
 
@@ -70,7 +78,9 @@ class SeparateConfig:
     least_support: float = 0.25
     """Part of a disc's columns that must find vertebra above or below, where vertebrae are labelled."""
     support_reach_mm: float = 6.0
-    """How far above and below the disc vertebra is looked for."""
+    """How far above and below the disc vertebra is looked for; the sacrum, twice as far."""
+    rudiment_share: float = 0.35
+    """A disc within the sacrum is a rudiment up to this share of the median disc."""
 
 
 def separate(labels: Volume, config: SeparateConfig | None = None) -> Spine:
@@ -86,10 +96,12 @@ def separate(labels: Volume, config: SeparateConfig | None = None) -> Spine:
     Returns
     -------
     Spine
-        Discs with levels; their label map lies on the grid of ``labels``. Flags: ``level_assumed`` (counted
-        from the lowest disc), ``truncated`` (touches the image's border), ``few_slices`` (less than three
-        voxels along an axis), ``fragmented`` (in pieces), ``merged`` (more than one disc, or cut from
-        such), ``cropped_cube`` (larger than its cube).
+        Discs with levels; their label map lies on the grid of ``labels``. Flags: ``ambiguous_level`` (counted
+        from the lowest disc, no sacrum in view), ``transitional`` (a disc within the sacrum too),
+        ``missing_below`` (no disc where one should be), ``duplicate`` (too close to the next),
+        ``out_of_line`` (off the spine's curve), ``truncated`` (touches the image's border), ``few_slices``
+        (less than three voxels along an axis), ``fragmented`` (in pieces), ``merged`` (more than one disc, or
+        cut from such), ``cropped_cube`` (larger than its cube).
 
     Raises
     ------
@@ -111,7 +123,7 @@ def separate(labels: Volume, config: SeparateConfig | None = None) -> Spine:
     if convention.names_levels:
         discs = _named(parts, source.grid, config)
     else:
-        discs = _counted(parts, source, convention.vertebrae, config)
+        discs = _counted(parts, source, convention, config)
     if not discs:
         raise _no_disc(convention, values)
     output = np.zeros(source.grid.shape, dtype=np.int16)
@@ -260,15 +272,17 @@ def _normal(part: _Part, grid: Grid) -> FloatArray:
 
 
 def _counted(
-    parts: Sequence[_Part], source: Volume, vertebrae: frozenset[int], config: SeparateConfig
+    parts: Sequence[_Part], source: Volume, convention: Convention, config: SeparateConfig
 ) -> list[_Part]:
-    """Find the discs among unnamed parts, and count their levels from the lowest up."""
+    """Find the discs among unnamed parts, and count their levels upwards."""
     discs = _joined(parts, source.grid, config)
     discs = [part for part in discs if part.volume_mm3 >= config.least_volume_mm3]
-    discs = _cut_apart(_along_the_spine(discs), config)
-    bone = np.isin(source.array, sorted(vertebrae)) if vertebrae else np.zeros(0, dtype=bool)
+    discs = _cut_apart(_ordered(discs), config)
+    bone, sacrum = (np.isin(source.array, sorted(kind)) for kind in (convention.vertebrae, convention.sacrum))
+    reach = max(1, round(config.support_reach_mm / source.grid.spacing_mm[2]))
     if bone.any():
-        discs = [part for part in discs if _is_beside_bone(source.grid, part, bone, config)]
+        # Either side will do: the body above may be outside the image, and segmenters miss bodies.
+        discs = [part for part in discs if max(support(part.voxels, bone, reach)) >= config.least_support]
     if not discs:
         return []
     discs = _one_spine(discs, config)
@@ -278,18 +292,51 @@ def _counted(
         for part in discs
         if part.volume_mm3 >= config.least_share * median or part.at_border(source.grid)
     ]
-    if len(discs) > len(LEVELS):
+    discs = _ordered(discs)
+    first = next((n for n, part in enumerate(discs) if _rests_on(part, sacrum, reach, config)), None)
+    # Between two segments of the sacrum there is a rudiment, or the disc of a lumbarised S1: who can tell?
+    transitional = bool(first) and max(part.volume_mm3 for part in discs[:first]) > config.rudiment_share * median
+    return _levelled(discs[first or 0 :], median, config, sure=first is not None, transitional=transitional)
+
+
+def _rests_on(part: _Part, sacrum: BoolArray, reach: int, config: SeparateConfig) -> bool:
+    """Tell whether a part lies on the sacrum, and not within it."""
+    below, above = support(part.voxels, sacrum, 2 * reach)
+    return below >= config.least_support and above < config.least_support
+
+
+def _levelled(
+    discs: Sequence[_Part], median_mm3: float, config: SeparateConfig, *, sure: bool, transitional: bool
+) -> list[_Part]:
+    """Name ordered discs from L5/S1 upwards, leaving room for those that are missing, and flag what is odd."""
+    middles = np.array([part.middle for part in discs])
+    missing = missing_below(middles)
+    places = np.arange(len(discs)) + np.cumsum(missing)
+    if places[-1] >= len(LEVELS):
         raise LabelError(
             f"{len(discs)} separate parts",
             expected=f"at most {len(LEVELS)} discs",
             action="check that the mask is one of intervertebral discs",
         )
+    close, aside = close_to_the_next(middles), out_of_line(middles)
     found = []
-    for level, part in zip(LEVELS, _along_the_spine(discs), strict=False):
-        large = part.volume_mm3 > config.merged_share * median and "merged" not in part.flags
-        flags = ("level_assumed", *part.flags, *(["merged"] if large else []))
-        found.append(replace(part, code=label_of_level(level), flags=flags))
+    for number, (place, part) in enumerate(zip(places, discs, strict=True)):
+        flags = {
+            "ambiguous_level": not sure,
+            "transitional": transitional,
+            **dict.fromkeys(part.flags, True),
+            "merged": "merged" in part.flags or part.volume_mm3 > config.merged_share * median_mm3,
+            "missing_below": missing[number] > 0,
+            "duplicate": close[number],
+            "out_of_line": aside[number],
+        }
+        kept = tuple(flag for flag, holds in flags.items() if holds)
+        found.append(replace(part, code=label_of_level(LEVELS[place]), flags=kept))
     return found
+
+
+def _ordered(parts: Sequence[_Part]) -> list[_Part]:
+    return [parts[place] for place in along_the_spine(np.array([part.middle for part in parts]))]
 
 
 def _one_spine(parts: Sequence[_Part], config: SeparateConfig) -> list[_Part]:
@@ -301,20 +348,6 @@ def _one_spine(parts: Sequence[_Part], config: SeparateConfig) -> list[_Part]:
     _, group = connected_components(follows, directed=False)
     volumes = np.bincount(group, weights=[part.volume_mm3 for part in parts])
     return [part for part, number in zip(parts, group, strict=True) if number == volumes.argmax()]
-
-
-def _along_the_spine(parts: Sequence[_Part]) -> list[_Part]:
-    """Order parts along the spine: from its lower end, each time on to the nearest one left."""
-    if len(parts) < 2:
-        return list(parts)
-    middles = np.array([part.middle for part in parts])
-    apart = np.linalg.norm(middles[:, None] - middles, axis=2)
-    ends = np.unravel_index(int(np.argmax(apart)), apart.shape)
-    chain = [min((int(end) for end in ends), key=lambda end: float(middles[end, 2]))]
-    while len(chain) < len(parts):
-        nearest = np.argsort(apart[chain[-1]], kind="stable")
-        chain.append(next(int(place) for place in nearest if place not in chain))
-    return [parts[place] for place in chain]
 
 
 def _cut_apart(parts: Sequence[_Part], config: SeparateConfig) -> list[_Part]:
@@ -335,28 +368,6 @@ def _cut_apart(parts: Sequence[_Part], config: SeparateConfig) -> list[_Part]:
         else:
             found += [part.some(height < level, "merged"), part.some(height >= level, "merged")]
     return found
-
-
-def _is_beside_bone(grid: Grid, part: _Part, bone: BoolArray, config: SeparateConfig) -> bool:
-    """Tell whether vertebra rests on a part, or the part on vertebra.
-
-    Either will do: the body above may be outside the image, and segmenters miss bodies. The sacrum is no
-    vertebra here, so what lies between its segments has none beside it.
-    """
-    reach = max(1, round(config.support_reach_mm / grid.spacing_mm[2]))
-    low, high = part.voxels.min(axis=0), part.voxels.max(axis=0) + 1
-    first = max(int(low[2]) - reach, 0)
-    near = bone[low[0] : high[0], low[1] : high[1], first : high[2] + reach]
-    inside = np.zeros(near.shape, dtype=bool)
-    inside[tuple((part.voxels - [low[0], low[1], first]).T)] = True
-    height = np.arange(near.shape[2])
-    bottom = np.argmax(inside, axis=2)[..., None]
-    top = near.shape[2] - 1 - np.argmax(inside[..., ::-1], axis=2)[..., None]
-    columns = inside.any(axis=2)
-    above = (near & (height > top) & (height <= top + reach)).any(axis=2) & columns
-    below = (near & (height < bottom) & (height >= bottom - reach)).any(axis=2) & columns
-    share = max(np.count_nonzero(above), np.count_nonzero(below)) / np.count_nonzero(columns)
-    return bool(share >= config.least_support)
 
 
 def _disc(grid: Grid, part: _Part) -> Disc:

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from discometry.core.anatomy import Tissue
-from discometry.core.errors import InputError
+from discometry.core.errors import BundleError, InputError
 from discometry.core.scores import iou
-from discometry.io.bundle import check_bundle_folder, write_component
-from discometry.networks.runtime import predict_probabilities
-from discometry.networks.segmenter import SegmenterConfig, build_segmenter, segmenter_component
-from discometry.training.data import (
-    IGNORED,
-    PatchConfig,
-    Scan,
-    draw_patch,
-    phantom_scans,
-    read_scans,
-    split_patients,
+from discometry.io.bundle import Component, check_bundle_folder, write_component
+from discometry.networks.runtime import build_predictor, predict_probabilities
+from discometry.networks.segmenter import (
+    SegmenterConfig,
+    build_segmenter,
+    load_segmenter,
+    segmenter_component,
 )
 from discometry.training.loop import LoopConfig, fit
+from discometry.training.losses import dice_binary_cross_entropy, dice_cross_entropy
+from discometry.training.patches import PatchConfig, draw_patch, whole_scan
+from discometry.training.scans import IGNORED, Scan, phantom_scans, read_scans, split_patients
 
-__all__ = ["SegmenterTraining", "dice_cross_entropy", "disc_iou", "fit_segmenter"]
+__all__ = ["PRESETS", "SegmenterTraining", "disc_iou", "fit_segmenter"]
 
 Batch = tuple[Tensor, Tensor]
 
@@ -41,32 +42,69 @@ class SegmenterTraining:
 
     network: SegmenterConfig = field(default_factory=SegmenterConfig)
     """What to train."""
+    component: Literal["segmenter", "locator"] = "segmenter"
+    """Which component of the bundle it becomes."""
+    loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
+    """What stands beside the Dice loss: one choice among the tissues, or the paper's yes or no for each."""
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(
-            epochs=40, patience=40, learning_rate=1e-3, weight_decay=1e-4, gradient_clip=1.0
+            epochs=60, patience=60, learning_rate=1e-3, weight_decay=1e-4, gradient_clip=1.0
         )
     )
     """How long, how fast and on what."""
-    steps_per_epoch: int = 100
-    """Batches that make one epoch."""
+    steps_per_epoch: int | None = 100
+    """Batches that make one epoch; None: as many as give one patch of every scan."""
     batch: int = 2
     """Patches in a batch; on a CPU one alone is slower than two together (see docs/decisions.md)."""
-    phantoms: int = 60
+    phantoms: int = 80
     """Number of phantoms to draw patches from."""
     phantom_share: float = 0.5
     """Part of the patches that come from phantoms; 1 when there are no scans."""
-    validation_part: float = 0.2
+    validation_part: float = 0.1
     """Part of the patients that validate."""
+    held_out: tuple[str, ...] = ()
+    """Patients that take no part at all, to test on."""
 
     def __post_init__(self) -> None:
         for name, least in (("steps_per_epoch", 1), ("batch", 1), ("phantoms", 0)):
-            if getattr(self, name) < least:
-                raise InputError(
-                    f"{name} = {getattr(self, name)}", expected=f"at least {least}", action=f"raise {name}"
-                )
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name} = {value}", expected=f"at least {least}", action=f"raise {name}")
 
 
-def fit_segmenter(data: Path | None, bundle: Path, run: Path, config: SegmenterTraining) -> Path:
+PRESETS: Mapping[str, SegmenterTraining] = MappingProxyType(
+    {
+        "fast": SegmenterTraining(),
+        "locator": SegmenterTraining(
+            component="locator",
+            network=SegmenterConfig(
+                width=12, levels=4, first_stride=(2, 2, 2), spacing_mm=(4.0, 2.7, 2.7), patch=(16, 64, 64)
+            ),
+            loop=LoopConfig(
+                epochs=30, patience=30, learning_rate=2e-3, weight_decay=1e-4, gradient_clip=1.0
+            ),
+            batch=4,
+        ),
+        "paper": SegmenterTraining(
+            network=SegmenterConfig(
+                architecture="swin_unetr_v2", width=24, spacing_mm=(1.4, 1.2, 1.5), patch=(32, 96, 96)
+            ),
+            loss="binary_cross_entropy",
+            loop=LoopConfig(epochs=200, patience=15, learning_rate=4e-4, schedule="constant"),
+            steps_per_epoch=None,
+            batch=4,
+            phantoms=0,
+            validation_part=0.2,
+        ),
+    }
+)
+"""Recipes by name: ``fast`` is what the shipped bundle uses, after a ``locator`` has found the spine;
+``paper`` is Perrone et al. 2025, with a learning rate of ours, since the paper names none."""
+
+
+def fit_segmenter(
+    data: Path | None, bundle: Path, run: Path, config: SegmenterTraining, *, start: Component | None = None
+) -> Path:
     """Train, keep the weights of best validation disc IoU, and put them into a bundle.
 
     Parameters
@@ -79,20 +117,27 @@ def fit_segmenter(data: Path | None, bundle: Path, run: Path, config: SegmenterT
         Folder of checkpoints and history; a second call with it goes on where the first stopped.
     config
         All options.
+    start
+        A trained network of the same build to start from; None starts from random weights.
 
     Raises
     ------
     InputError
         If there is nothing to train on.
+    BundleError
+        If the network to start from is of another build.
     OutputError
         If the bundle cannot be written.
     """
     check_bundle_folder(bundle)
+    network = _first_network(config, start)
     spacing = config.network.spacing_mm
     real = read_scans(data, spacing_mm=spacing) if data else []
+    real = [scan for scan in real if scan.patient not in config.held_out]
     train_real, valid = split_patients(real, part=config.validation_part, seed=config.loop.seed)
-    phantoms = phantom_scans(config.phantoms + 2, seed=config.loop.seed, spacing_mm=spacing)
-    phantoms, held_phantoms = phantoms[:-2], phantoms[-2:]
+    held = 2 if config.phantoms or not real else 0
+    drawn = phantom_scans(config.phantoms + held, seed=config.loop.seed, spacing_mm=spacing)
+    phantoms, held_phantoms = drawn[: config.phantoms], drawn[config.phantoms :]
     sources = [source for source in (train_real, phantoms) if source]
     if not sources:
         raise InputError(
@@ -100,50 +145,63 @@ def fit_segmenter(data: Path | None, bundle: Path, run: Path, config: SegmenterT
             expected="scans of two patients, or a phantom",
             action="give more patients, or raise the number of phantoms",
         )
-    patches = PatchConfig(patch=config.network.patch, divisor=config.network.divisor, spacing_mm=spacing)
-
-    held = [*valid, *_coloured(held_phantoms, config.loop.seed, patches)]
-    network = _fresh_network(config)
+    validation = [whole_scan(scan, spacing) for scan in [*valid, *held_phantoms]]
     result = fit(
         network,
-        training_step=_step,
-        train_batches=lambda epoch: _Epoch(epoch, sources, patches, config),
-        validate=lambda model: disc_iou(model, held, config.network),
+        training_step=partial(_step, _LOSSES[config.loss]),
+        train_batches=lambda epoch: _Epoch(epoch, sources, config),
+        validate=lambda model: disc_iou(model, validation, config.network),
         out=run,
         config=config.loop,
-        identity=_identity(config, [*real, *phantoms, *held_phantoms]),
+        identity=_identity(config, drawn + real, start),
     )
     if not result.is_main:
         return bundle
     component = segmenter_component(
         network,
         config.network,
+        name=config.component,
         validation_iou=round(result.best_iou, 4),
         epochs=len(result.history),
-        steps=config.steps_per_epoch * (result.best_epoch + 1),
+        steps=result.history[result.best_epoch].step,
+        hours=round(sum(record.seconds for record in result.history) / 3600, 2),
         trained_on=[f"{len(train_real)} scans", f"{len(phantoms)} phantoms"],
-        validated_on=[scan.name for scan in held],
+        validated_on=[scan.name for scan in validation],
+        held_out=list(config.held_out),
     )
     return write_component(bundle, component)
 
 
-def _fresh_network(config: SegmenterTraining) -> nn.Module:
-    """Build the network with weights that follow from the seed, in the layout that is fast on a CPU."""
+def _first_network(config: SegmenterTraining, start: Component | None) -> nn.Module:
+    """Build the network, in the layout that is fast on a CPU, with trained weights or such as the seed gives."""
     with torch.random.fork_rng([]):
         torch.manual_seed(config.loop.seed)
         network = build_segmenter(config.network)
+    if start is not None:
+        trained, found = load_segmenter(start)
+        if replace(found, patch=config.network.patch, spacing_mm=config.network.spacing_mm) != config.network:
+            raise BundleError(
+                f"a network to start from that is {found}",
+                expected=f"one built as {config.network}",
+                action="start from a bundle of the same preset, or from none",
+            )
+        network.load_state_dict(trained.state_dict())
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network
 
 
-def _identity(config: SegmenterTraining, scans: Sequence[Scan]) -> dict[str, Any]:
-    """Give what must be unchanged when a training is continued: options but the loop's, and the scans."""
+def _identity(
+    config: SegmenterTraining, scans: Sequence[Scan], start: Component | None
+) -> dict[str, Any]:
+    """Give what must be unchanged when a training is continued: options but the loop's, scans, first weights."""
     options = {name: value for name, value in asdict(config).items() if name != "loop"}
     digest = sha256()
     for scan in scans:
         digest.update(scan.name.encode() + scan.tissue.tobytes())
-        digest.update(np.asarray(scan.structures if scan.image is None else scan.image).tobytes())
-    return options | {"scans_sha256": digest.hexdigest()}
+        digest.update(np.asarray(scan.codes if scan.image is None else scan.image).tobytes())
+    for name, tensor in sorted(({} if start is None else start.tensors).items()):
+        digest.update(name.encode() + tensor.tobytes())
+    return options | {"data_sha256": digest.hexdigest()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +210,18 @@ class _Epoch(Sequence[Batch]):
 
     epoch: int
     sources: list[list[Scan]]
-    patches: PatchConfig
     config: SegmenterTraining
 
     def __len__(self) -> int:
-        return self.config.steps_per_epoch
+        steps = self.config.steps_per_epoch
+        return steps or math.ceil(sum(map(len, self.sources)) / self.config.batch)
 
     def __getitem__(self, step: int) -> Batch:  # type: ignore[override]
         rng = np.random.default_rng([self.config.loop.seed, self.epoch, step])
         from_phantom = len(self.sources) == 1 or rng.random() < self.config.phantom_share
-        return _batch(self.sources[-1 if from_phantom else 0], rng, self.patches, self.config.batch)
+        network = self.config.network
+        patches = PatchConfig(patch=network.patch, divisor=network.divisor, spacing_mm=network.spacing_mm)
+        return _batch(self.sources[-1 if from_phantom else 0], rng, patches, self.config.batch)
 
 
 def _batch(scans: list[Scan], rng: np.random.Generator, config: PatchConfig, size: int) -> Batch:
@@ -178,51 +238,26 @@ def _batch(scans: list[Scan], rng: np.random.Generator, config: PatchConfig, siz
     return batch, torch.from_numpy(targets)
 
 
-def _coloured(phantoms: list[Scan], seed: int, config: PatchConfig) -> list[Scan]:
-    """Turn held-out phantoms into images, so that validation sees the same ones each time."""
-    whole = replace(config, patch=(64, 128, 160), rotation_deg=(0, 0, 0), scale=(1, 1), disc_share=0)
-    coloured = []
-    for number, scan in enumerate(phantoms):
-        image, target = draw_patch(scan, np.random.default_rng([seed, 7, number]), whole)
-        coloured.append(Scan(scan.name, scan.patient, target, image=image[0]))
-    return coloured
+_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross_entropy": partial(dice_cross_entropy, dice_weight=0.2),
+    "binary_cross_entropy": dice_binary_cross_entropy,
+}
 
 
-def _step(network: nn.Module, batch: Batch) -> Tensor:
+def _step(loss: Callable[[Tensor, Tensor], Tensor], network: nn.Module, batch: Batch) -> Tensor:
     images, targets = batch
-    return dice_cross_entropy(network(images), targets)
-
-
-def dice_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Sum of cross-entropy and soft Dice loss over the tissues, equal weights.
-
-    Parameters
-    ----------
-    logits
-        BxCxLxPxS.
-    target
-        BxLxPxS, int64; :data:`~discometry.training.data.IGNORED` counts in neither.
-    """
-    known = (target != IGNORED).unsqueeze(1)
-    cross_entropy = functional.cross_entropy(logits, target, ignore_index=IGNORED)
-    truth = functional.one_hot(target.clamp(max=len(Tissue)), len(Tissue) + 1)[..., :-1].movedim(-1, 1)
-    probability = torch.softmax(logits, dim=1) * known
-    axes = (0, 2, 3, 4)
-    overlap = (probability * truth).sum(axes)
-    total = probability.sum(axes) + truth.sum(axes)
-    dice = (2 * overlap + 1) / (total + 1)
-    return cross_entropy + 1 - dice.mean()
+    return loss(network(images), targets)
 
 
 def disc_iou(network: nn.Module, scans: list[Scan], config: SegmenterConfig) -> float:
     """Mean IoU of the disc class over whole scans."""
-    device = str(next(network.parameters()).device)
+    predictor = build_predictor(network, engine="torch", device=str(next(network.parameters()).device))
     scores = []
     for scan in scans:
         if scan.image is None:
             continue
         probabilities = predict_probabilities(
-            network, scan.image, window=config.patch, divisor=config.divisor, overlap=0.0, device=device
+            predictor, scan.image, window=config.patch, divisor=config.divisor, overlap=0.0
         )
         known = scan.tissue != IGNORED
         predicted = (probabilities.argmax(axis=0) == Tissue.DISC) & known

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from discometry.core.phantom_anatomy import Structure
+from discometry.core.phantom_paint import DISC_CODE
+from discometry.training.contrast import colour_codes, degrade, recolour, smooth_noise, textured
+
+
+def test_every_disc_has_a_nucleus_of_its_own_brightness() -> None:
+    signal, unevenness = colour_codes(np.random.default_rng(0))
+    assert signal.shape == unevenness.shape == (256,)
+    assert np.isfinite(signal).all()
+    nuclei = signal[DISC_CODE + 2 : DISC_CODE + 2 + 8 * 6 : 8]
+    assert np.unique(nuclei).size == nuclei.size
+    assert 0 <= signal[Structure.AIR] <= 0.05
+    other, _ = colour_codes(np.random.default_rng(1))
+    assert not np.allclose(signal, other)
+
+
+def test_noise_has_the_grain_it_is_asked_for() -> None:
+    fine, coarse = (smooth_noise((40, 40, 40), np.random.default_rng(0), grain) for grain in (2.0, 12.0))
+    for field in (fine, coarse):
+        assert field.std() == pytest.approx(1, abs=1e-3)
+    steps = [np.abs(np.diff(field, axis=1)).mean() for field in (fine, coarse)]
+    assert steps[0] > 2 * steps[1]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_flaws_keep_shape_and_finite_values(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    image = rng.standard_normal((10, 24, 20)).astype(np.float32)
+    target = rng.integers(0, 5, image.shape).astype(np.uint8)
+    for changed in (
+        recolour(image, target, rng),
+        textured(image, np.full(image.shape, 0.1, np.float32), rng),
+        degrade(image, rng, (2.0, 0.9, 0.9)),
+    ):
+        assert changed.shape == image.shape
+        assert np.isfinite(changed).all()
