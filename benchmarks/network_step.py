@@ -2,8 +2,8 @@
 
     python benchmarks/network_step.py --repeats 5
 
-Prints Markdown for docs/benchmarks.md: each network, one or two patches in a batch, torch's default memory
-layout or channels last.
+Prints Markdown for docs/benchmarks.md: the network of each preset, one or two patches in a batch, torch's
+default memory layout or channels last; then what runs it once trained, and how long that takes to get ready.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from discometry.networks.segmenter import SegmenterConfig, build_segmenter
-from discometry.training.fit_segmenter import dice_cross_entropy
+from discometry.core.anatomy import Tissue
+from discometry.networks.runtime import build_predictor
+from discometry.networks.segmenter import build_segmenter
+from discometry.training.fit_segmenter import PRESETS
+from discometry.training.losses import dice_cross_entropy
 
 
 def seconds(call: Callable[[], object], repeats: int) -> tuple[float, float, float]:
@@ -40,10 +43,10 @@ def main() -> None:
     options = parser.parse_args()
     threads = torch.get_num_threads()
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {threads} threads\n")
-    print("| network | parameters | batch | layout | forward s a patch | training step s a patch |")
+    print("| preset | parameters | batch | layout | forward s a patch | training step s a patch |")
     print("|---|---|---|---|---|---|")
-    for architecture in ("residual_unet", "swin_unetr_v2"):
-        config = SegmenterConfig.preset(architecture)  # type: ignore[arg-type]
+    for preset, training in PRESETS.items():
+        config = training.network
         for batch in (1, 2):
             for layout in (torch.contiguous_format, torch.channels_last_3d):
                 network = build_segmenter(config)
@@ -51,9 +54,22 @@ def main() -> None:
                 row = timed(network, config.patch, batch, layout, options.repeats)
                 count = sum(parameter.numel() for parameter in network.parameters()) / 1e6
                 name = str(layout).removeprefix("torch.")
-                print(
-                    f"| {architecture} {config.width} | {count:.1f} M | {batch} | {name} | {row}", flush=True
-                )
+                print(f"| {preset} | {count:.1f} M | {batch} | {name} | {row}", flush=True)
+    print("\n| preset | engine | made ready s | forward s a patch |\n|---|---|---|---|")
+    for preset, training in PRESETS.items():
+        for engine in ("torch", "openvino"):
+            network = build_segmenter(training.network)
+            start = time.perf_counter()
+            predictor = build_predictor(network, engine=engine)  # type: ignore[arg-type]
+            ready = time.perf_counter() - start
+            windows = torch.randn(2, 1, *training.network.patch)
+            with torch.inference_mode():
+                times = seconds(lambda p=predictor, w=windows: p(w), options.repeats)
+            median, least, greatest = (value / 2 for value in times)
+            print(
+                f"| {preset} | {engine} | {ready:.2f} | {median:.3f} ({least:.3f}-{greatest:.3f}) |",
+                flush=True,
+            )
 
 
 def timed(
@@ -61,7 +77,7 @@ def timed(
 ) -> str:
     """Time one combination and give the last two cells of its row."""
     image = torch.randn(batch, 1, *patch).contiguous(memory_format=layout)
-    target = torch.randint(0, 4, (batch, *patch))
+    target = torch.randint(0, len(Tissue), (batch, *patch))
     optimiser = torch.optim.AdamW(network.parameters(), 1e-4)
 
     def forward() -> Tensor:

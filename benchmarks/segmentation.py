@@ -33,6 +33,7 @@ from discometry.core.volume import Grid, Volume
 from discometry.io.bundle import read_bundle
 from discometry.io.images import read_image, read_mask
 from discometry.pipeline import Models, analyse_image
+from discometry.stages.measure import measure_mask
 
 CENTRAL_MM = 10.0
 
@@ -49,10 +50,13 @@ class Score:
     asd_mm: float
     hd95_mm: float
     volume_ratio: float
+    height_mm: float
+    """Mean height, found minus manual."""
     same_level: bool
 
     @property
     def found(self) -> bool:
+        """Whether the disc was found."""
         return self.dice >= 0.5
 
 
@@ -102,11 +106,13 @@ def one_disc(name: str, label: int, disc: np.ndarray, labels: Volume, best: int)
     """Compare a manual disc with the found disc ``best``."""
     found = labels.array == best
     if not found.any():
-        return Score(name, label, 0.0, 0.0, 0.0, float("nan"), float("nan"), 0.0, False)
+        return Score(name, label, 0.0, 0.0, 0.0, *[float("nan")] * 4, False)
     left = labels.grid.to_world(np.argwhere(disc))[:, 0]
     columns = labels.grid.to_world(np.array([[i, 0, 0] for i in range(disc.shape[0])]))[:, 0]
     near = np.abs(columns - left.mean()) <= CENTRAL_MM
-    surfaces = [surface_points(boxed(labels, mask)) for mask in (disc, found)]
+    volumes = [boxed(labels, mask) for mask in (disc, found)]
+    surfaces = [surface_points(volume) for volume in volumes]
+    manual_mm, found_mm = (measure_mask(volume).height_mean_mm for volume in volumes)
     return Score(
         name,
         label,
@@ -116,6 +122,7 @@ def one_disc(name: str, label: int, disc: np.ndarray, labels: Volume, best: int)
         average_symmetric_surface_distance(*surfaces),
         hausdorff95(*surfaces),
         float(found.sum() / disc.sum()),
+        found_mm - manual_mm,
         best == label,
     )
 
@@ -158,7 +165,8 @@ def summary(cases: list[Case], *, intervals: bool = True) -> None:
     """Print a table over all discs of some scans, and a row for each scan."""
     scores = [score for case in cases for score in case.scores]
     patients = [score.patient for score in scores]
-    print("| scan | discs found | false | above | levels right | Dice | Dice, central | IoU | ASD mm | HD95 mm |")
+    heads = "discs found | false | above | levels right | Dice | Dice, central | IoU | ASD mm | HD95 mm"
+    print(f"| scan | {heads} |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for case in cases:
         print(row(case.name, case.scores, case.false, case.above))
@@ -169,8 +177,12 @@ def summary(cases: list[Case], *, intervals: bool = True) -> None:
             print(f"- {name}: {with_interval([getattr(s, name) for s in scores], patients, digits)}")
         by_patient = [float(np.mean([s.dice for s in case.scores])) for case in cases]
         print(f"- dice, mean of patients: {with_interval(by_patient, [case.name for case in cases])}")
-    ratio = np.array([s.volume_ratio for s in scores])
-    print(f"- least Dice of a disc {min(s.dice for s in scores):.3f}; volume found over manual {ratio.mean():.3f}")
+    ratio = np.nanmean([s.volume_ratio for s in scores])
+    height = np.array([s.height_mm for s in scores])
+    print(f"- least Dice of a disc {min(s.dice for s in scores):.3f}; volume found over manual {ratio:.3f}")
+    print(
+        f"- mean height, found minus manual: {np.nanmean(height):+.2f} mm, SD {np.nanstd(height, ddof=1):.2f}"
+    )
 
 
 def row(name: str, scores: Sequence[Score], false: int, above: int) -> str:
@@ -202,7 +214,8 @@ def by_distance(cases: list[Case]) -> None:
 
 def gaps(models: Models, folder: Path) -> None:
     """Print what lies between the bodies of the vertebra volumes."""
-    print("| scan | gaps with one disc | disc voxels in bodies | spurious discs | levels in order |\n|---|---|---|---|---|")
+    print("| scan | gaps with one disc | disc voxels in bodies | spurious discs | levels in order |")
+    print("|---|---|---|---|---|")
     totals = np.zeros(4)
     inside_all: list[float] = []
     ordered_all = True
@@ -214,7 +227,9 @@ def gaps(models: Models, folder: Path) -> None:
         discs = labels.array > 0
         inside = float((discs & (bodies.array > 0)).sum() / max(discs.sum(), 1))
         count = len(np.unique(labels.array)) - 1
-        print(f"| {name} | {held.count(1)} of {len(held)} | {inside:.1%} | {spurious} of {count} | {ordered} |")
+        print(
+            f"| {name} | {held.count(1)} of {len(held)} | {inside:.1%} | {spurious} of {count} | {ordered} |"
+        )
         totals += [held.count(1), len(held), spurious, count]
         inside_all.append(inside)
         ordered_all &= ordered
@@ -228,8 +243,8 @@ def gaps(models: Models, folder: Path) -> None:
 def between_bodies(bodies: Volume, labels: Volume) -> tuple[list[int], int, bool]:
     """Count the discs in each gap and the spurious ones, and tell whether the labels rise along the spine.
 
-    A disc lies in a gap if its middle projects between the middles of the two bodies, at most 25 mm aside. Spurious is
-    what shares a gap with another disc, lies aside of all, or is a second disc below the lowest body.
+    A disc lies in a gap if its middle projects between the middles of the two bodies, at most 25 mm aside.
+    Spurious is what shares a gap with another, lies aside of all, or is a second disc below the lowest body.
     """
 
     def middles(volume: Volume) -> list[np.ndarray]:
@@ -265,7 +280,9 @@ def moved(scans: list[tuple[str, Volume, Volume]], models: Models) -> None:
     changes = {
         "other axis order, two axes flipped": lambda v, o: v.transposed((2, 0, 1)).flipped(0).flipped(1),
         "mirrored left-right": lambda v, o: mirrored(v),
-        "turned by 8 degrees in the sagittal plane": lambda v, o: resampled(v, v.grid.spacing_mm, o, turn=8.0),
+        "turned by 8 degrees in the sagittal plane": lambda v, o: resampled(
+            v, v.grid.spacing_mm, o, turn=8.0
+        ),
         "re-spaced to 0.8 mm": lambda v, o: resampled(v, (0.8, 0.8, 0.8), o),
         "re-spaced to 2 x 0.7 x 0.7 mm": lambda v, o: resampled(v, (2.0, 0.7, 0.7), o),
     }
@@ -276,7 +293,7 @@ def moved(scans: list[tuple[str, Volume, Volume]], models: Models) -> None:
             found = dices(models, name, change(image, 1), change(truth, 0))
             differences += [found[n] - plain[name][n] for n in found]
         print(
-            f"| {text} | {max(map(abs, differences)):.4f} | {np.mean(differences):+.4f} | {len(differences)} |"
+            f"| {text} | {np.abs(differences).max():.4f} | {np.mean(differences):+.4f} | {len(differences)} |"
         )
 
 

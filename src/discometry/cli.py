@@ -5,10 +5,11 @@ Exit codes: 0 done; 2 wrong call or unreadable input, with one line that says wh
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -55,16 +56,18 @@ class Analyse:
             raise _wrong_call("--image or --labels without --mask", "--mask beside them")
         if self.series and self.mask and not self.image:
             raise _wrong_call("--series with a mask alone", "--image beside it, or no --series")
-        result = analyse(
-            self.input,
-            out=self.out,
-            mask=self.mask,
-            image=self.image,
-            bundle=self.bundle,
-            convention=self.labels,
-            series=self.series,
-            device=self.device,
-        )
+        with _stage_bar() as progress:
+            result = analyse(
+                self.input,
+                out=self.out,
+                mask=self.mask,
+                image=self.image,
+                bundle=self.bundle,
+                convention=self.labels,
+                series=self.series,
+                device=self.device,
+                progress=progress,
+            )
         _print_result(result, self.out, as_json=self.json)
         return 0
 
@@ -85,7 +88,9 @@ class Demo:
         from discometry.study import analyse, make_phantom_study
 
         image = make_phantom_study(self.out, seed=self.seed)
-        _print_result(analyse(image, out=self.out), self.out, as_json=self.json)
+        with _stage_bar() as progress:
+            result = analyse(image, out=self.out, progress=progress)
+        _print_result(result, self.out, as_json=self.json)
         return 0
 
 
@@ -133,7 +138,7 @@ class TrainSegmenter(_NetworkTraining):
     """Train the segmenter on scans with masks and on phantoms."""
 
     preset: Literal["fast", "locator", "paper"] = "fast"
-    """fast: the shipped recipe. locator: the coarse network that finds the spine before. paper: SwinUNETR-V2."""
+    """fast: the shipped recipe; locator: the coarse network that runs before it; paper: SwinUNETR-V2."""
     start_from: Path | None = None
     """Bundle whose network of the same preset to start from."""
     held_out: tuple[str, ...] = ()
@@ -237,6 +242,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _wrong_call(found: str, expected: str) -> DiscometryError:
     return DiscometryError(found, expected=expected, action="see discometry --help")
+
+
+@contextlib.contextmanager
+def _stage_bar() -> Iterator[Callable[[str, int, int], None] | None]:
+    """Show the stage under way and how far it is, where a person watches; give the function that moves it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:9}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("read", total=None)
+
+        def move(stage: str, done: int, total: int) -> None:
+            bar.update(task, description=stage, completed=done, total=total)
+
+        yield move
 
 
 def _print_result(result: StudyResult, out: Path, *, as_json: bool) -> None:

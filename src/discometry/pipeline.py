@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from discometry.core.records import Disc, DiscResult, Geometry, Prepared, Spine, StudyResult
+from discometry.core.records import Disc, DiscResult, Geometry, Spine, StudyResult
 from discometry.core.volume import Volume
 from discometry.io.bundle import Bundle
 from discometry.networks.autoencoder import Autoencoder, load_autoencoder
@@ -36,7 +36,7 @@ __all__ = ["Analysis", "Models", "Progress", "analyse_image", "analyse_mask"]
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The networks of one bundle, each built when it is first needed; those that segment are kept for the next study."""
+    """The networks of one bundle, each built when first needed; those that segment are kept."""
 
     bundle: Bundle
     device: str = "cpu"
@@ -74,23 +74,23 @@ Progress = Callable[[str, int, int], None]
 class _Watch:
     """Times the stages and says which one is under way."""
 
-    progress: Progress
+    progress: Progress | None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        self.progress(name, 0, 1)
+        self._tell(name, 0, 1)
         start = time.perf_counter()
-        yield partial(self.progress, name)
+        yield partial(self._tell, name)
         self.seconds[name] = round(time.perf_counter() - start, 3)
-        self.progress(name, 1, 1)
+        self._tell(name, 1, 1)
+
+    def _tell(self, name: str, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(name, done, total)
 
 
-def _silent(stage: str, done: int, total: int) -> None:
-    """Tell nobody."""
-
-
-def analyse_image(study: str, image: Volume, models: Models, *, progress: Progress = _silent) -> Analysis:
+def analyse_image(study: str, image: Volume, models: Models, *, progress: Progress | None = None) -> Analysis:
     """Find, measure, encode and classify every disc of an MRI.
 
     Raises
@@ -104,16 +104,16 @@ def analyse_image(study: str, image: Volume, models: Models, *, progress: Progre
     region = None
     if "locator" in models.bundle.components:
         with watch.stage("locate") as on_windows:
-            predictor, config = models.segmenter("locator")
+            locator, config = models.segmenter("locator")
             coarse = prepare(image, PrepareConfig(spacing_mm=config.spacing_mm))
-            options = LocateConfig(window=config.patch, divisor=config.divisor)
-            region = locate(coarse, predictor, options, on_windows=on_windows)
+            window = LocateConfig(window=config.patch, divisor=config.divisor)
+            region = locate(coarse, locator, window, on_windows=on_windows)
     with watch.stage("prepare"):
-        predictor, config = models.segmenter()
+        segmenter, config = models.segmenter()
         prepared = prepare(image, PrepareConfig(spacing_mm=config.spacing_mm), region=region)
     with watch.stage("segment") as on_windows:
-        options = SegmentConfig(window=config.patch, divisor=config.divisor)
-        tissue = segment(prepared, predictor, options, on_windows=on_windows).tissue
+        options = SegmentConfig(window=config.patch, divisor=config.divisor, disc_cut=config.disc_cut)
+        tissue = segment(prepared, segmenter, options, on_windows=on_windows).tissue
     with watch.stage("separate"):
         spine = separate(tissue, SeparateConfig(convention="tissue"))
     return _describe(study, image, spine, models, watch)
@@ -126,7 +126,7 @@ def analyse_mask(
     *,
     image: Volume | None = None,
     convention: str | None = None,
-    progress: Progress = _silent,
+    progress: Progress | None = None,
 ) -> Analysis:
     """Measure, encode and classify every disc of a mask in any known label convention.
 

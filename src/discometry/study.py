@@ -22,12 +22,21 @@ from discometry.io.images import (
     write_volume,
 )
 from discometry.io.results import Manifest, check_output, content_hash, write_study
-from discometry.pipeline import Analysis, Models, analyse_image, analyse_mask
+from discometry.pipeline import Analysis, Models, Progress, analyse_image, analyse_mask
 from discometry.report.page import write_report
 
 __all__ = ["analyse", "make_phantom_study"]
 
-_REPORTED_VERSIONS = ("discometry", "torch", "monai", "SimpleITK", "numpy", "scipy", "xgboost-cpu")
+_REPORTED_VERSIONS = (
+    "discometry",
+    "torch",
+    "openvino",
+    "monai",
+    "SimpleITK",
+    "numpy",
+    "scipy",
+    "xgboost-cpu",
+)
 
 
 def analyse(
@@ -40,6 +49,7 @@ def analyse(
     convention: str | None = None,
     series: str | None = None,
     device: str = "cpu",
+    progress: Progress | None = None,
 ) -> StudyResult:
     """Analyse one study, and write its result folder and report if asked.
 
@@ -61,6 +71,8 @@ def analyse(
         Which series of a DICOM folder: its UID or how that begins, its number, or its description.
     device
         Where the segmenter runs, as torch names it.
+    progress
+        Called with the name of a stage, how much of it is done, and how much there is.
 
     Returns
     -------
@@ -82,9 +94,11 @@ def analyse(
         picture = None if image is None else _read_scan(Path(image), series)
         if picture is not None:
             check_same_grid(picture, labels)
-        analysis = analyse_mask(study, labels, models, image=picture, convention=convention)
+        analysis = analyse_mask(
+            study, labels, models, image=picture, convention=convention, progress=progress
+        )
     else:
-        analysis = analyse_image(study, _read_scan(source, series), models)
+        analysis = analyse_image(study, _read_scan(source, series), models, progress=progress)
     if out is not None:
         options = {"mask": mask, "convention": convention, "series": series} | _named(image)
         manifest = _manifest(source, models, analysis, options)

@@ -3,27 +3,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from discometry.core.anatomy import Tissue
+from discometry.core.records import Prepared, Region, Segmentation
 from discometry.core.volume import Grid, Volume
+from discometry.networks.runtime import Predictor
 from discometry.stages.prepare import prepare
 from discometry.stages.segment import SegmentConfig, segment
 
 
-class Threshold(nn.Module):
+def threshold(level: float) -> Predictor:
     """Bright is disc, dark is background: a network whose answer is known."""
 
-    def __init__(self, level: float) -> None:
-        super().__init__()
-        self.level = level
-
-    def forward(self, image: Tensor) -> Tensor:
-        logits = torch.zeros(image.shape[0], len(Tissue), *image.shape[2:])
-        logits[:, Tissue.DISC] = 4 * (image[:, 0] - self.level)
-        logits[:, Tissue.VERTEBRA] = -50
-        logits[:, Tissue.CANAL] = -50
+    def predict(windows: Tensor) -> Tensor:
+        logits = torch.full((len(windows), len(Tissue), *windows.shape[2:]), -50.0)
+        logits[:, Tissue.BACKGROUND] = 0
+        logits[:, Tissue.DISC] = 4 * (windows[:, 0] - level)
         return logits
+
+    return predict
 
 
 def bright_box(spacing: tuple[float, float, float]) -> tuple[Volume, np.ndarray]:
@@ -36,16 +35,48 @@ def bright_box(spacing: tuple[float, float, float]) -> tuple[Volume, np.ndarray]
     return Volume(grid, np.clip(depth, -2, 2).astype(np.float32)), depth > 0
 
 
+def half_segmented(prepared: Prepared) -> Segmentation:
+    """Segment at half of the image's range."""
+    level = float(prepared.image.array.max() + prepared.image.array.min()) / 2
+    return segment(prepared, threshold(level), SegmentConfig(window=(32, 64, 64)))
+
+
 @pytest.mark.parametrize("spacing", [(4.0, 0.6, 0.6), (1.0, 1.0, 1.0)])
 def test_labels_return_to_the_input_grid_in_place(spacing: tuple[float, float, float]) -> None:
     image, truth = bright_box(spacing)
     turned = image.transposed((1, 2, 0)).flipped(2)
     prepared = prepare(turned)
-    level = float(prepared.image.array.max() + prepared.image.array.min()) / 2
-    found = segment(prepared, Threshold(level), SegmentConfig(window=(32, 64, 64)))
+    found = half_segmented(prepared)
     assert found.tissue.grid == turned.grid
     disc = found.tissue.oriented().array == Tissue.DISC
     overlap = 2 * (disc & truth).sum() / (disc.sum() + truth.sum())
     assert overlap > 0.9
     assert np.array_equal(found.mask(Tissue.DISC), found.tissue.array == Tissue.DISC)
     assert set(np.unique(found.tissue.array)) == {Tissue.BACKGROUND, Tissue.DISC}
+
+
+def test_only_the_region_is_segmented_and_lands_in_its_place() -> None:
+    image, _ = bright_box((1.0, 1.0, 1.0))
+    turned = image.transposed((2, 0, 1)).flipped(1)
+    region = Region(np.array([[-4.0, -20.0, -12.0], [30.0, 20.0, 12.0]]))
+    whole, part = (half_segmented(prepare(turned, region=chosen)) for chosen in (None, region))
+    assert part.tissue.grid == turned.grid
+    inside = np.zeros(image.grid.shape, dtype=bool)
+    points = image.grid.to_world(np.stack(np.indices(image.grid.shape), axis=-1).astype(float))
+    inside[((points >= [-4.6, -20.6, -12.6]) & (points <= [30.6, 20.6, 12.6])).all(axis=-1)] = True
+    found = part.tissue.oriented().array == Tissue.DISC
+    assert not found[~inside].any()
+    expected = (whole.tissue.oriented().array == Tissue.DISC) & inside
+    assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.9
+
+
+def test_a_higher_cut_calls_less_disc() -> None:
+    prepared = prepare(bright_box((1.0, 1.0, 1.0))[0])
+    level = float(prepared.image.array.max() + prepared.image.array.min()) / 2
+    counts = [
+        segment(prepared, threshold(level), SegmentConfig(window=(32, 64, 64), disc_cut=cut))
+        .mask(Tissue.DISC)
+        .sum()
+        for cut in (0.3, 0.5, 0.9)
+    ]
+    assert counts[0] > counts[1] > counts[2] > 0

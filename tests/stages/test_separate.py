@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discometry.core.anatomy import CONVENTIONS, LEVELS, Tissue, label_of_level
-from discometry.core.errors import LabelError
+from discometry.core.errors import InputError, LabelError
 from discometry.core.phantom import phantom_grid, render_discs, render_tissue, sample_phantom
 from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Spine
 from discometry.core.volume import Grid, Volume
@@ -135,6 +135,49 @@ def test_a_body_that_the_segmenter_missed_costs_no_disc() -> None:
     between = tissue.array[:, :, low:high]
     between[between == Tissue.VERTEBRA] = Tissue.BACKGROUND
     assert same_discs(separate(tissue, SeparateConfig(convention="tissue")), separate(BINARY))
+
+
+def test_levels_are_sure_where_the_sacrum_is_seen() -> None:
+    tissue = render_tissue(SPINE, GRID)
+    assert all(disc.flags == () for disc in separate(tissue, SeparateConfig(convention="tissue")).discs)
+    without = tissue.with_array(np.where(tissue.array == Tissue.SACRUM, 0, tissue.array))
+    found = separate(without, SeparateConfig(convention="tissue"))
+    assert all(disc.flags == ("ambiguous_level",) for disc in found.discs)
+
+
+def test_a_large_disc_within_the_sacrum_is_left_out_and_flagged() -> None:
+    tissue = render_tissue(SPINE, GRID)
+    # What was L5/S1 now lies between sacrum and sacrum.
+    low, _ = of_disc(202)
+    below = tissue.array[:, :, : int(low[2]) - 4]
+    below[below == Tissue.VERTEBRA] = Tissue.SACRUM
+    spine = separate(tissue, SeparateConfig(convention="tissue"))
+    assert [disc.level for disc in spine.discs] == list(LEVELS[:5])
+    assert all("transitional" in disc.flags for disc in spine.discs)
+
+
+def test_a_missing_disc_leaves_its_level_out() -> None:
+    array = np.where(LABELS.array == 203, 0, LABELS.array > 0).astype(np.uint8)
+    spine = separate(BINARY.with_array(array))
+    assert [disc.level for disc in spine.discs] == [level for level in LEVELS[:6] if level != "L3/L4"]
+    assert ["missing_below" in disc.flags for disc in spine.discs] == [False, False, True, False, False]
+
+
+def test_two_discs_in_one_gap_and_one_out_of_line_are_flagged() -> None:
+    centres = [(60.0, 40.0, 15.0 + 30.0 * place) for place in range(6)]
+    spine = separate(ellipsoids([*centres, (60.0, 40.0, 86.0)], (16.0, 14.0, 4.0)))
+    assert [disc.level for disc in spine.discs if "duplicate" in disc.flags] == ["L3/L4", "L2/L3"]
+    moved = [*centres[:2], (60.0, 54.0, 75.0), *centres[3:]]
+    spine = separate(ellipsoids(moved, (16.0, 14.0, 4.0)))
+    assert [disc.level for disc in spine.discs if "out_of_line" in disc.flags] == ["L3/L4"]
+
+
+@pytest.mark.parametrize(("axis", "words"), [(1, "canal lies in front"), (2, "sacrum lies above")])
+def test_a_spine_that_lies_wrongly_is_refused(axis: int, words: str) -> None:
+    tissue = render_tissue(SPINE, GRID)
+    turned = tissue.with_array(np.flip(tissue.array, axis))
+    with pytest.raises(InputError, match=words):
+        separate(turned, SeparateConfig(convention="tissue"))
 
 
 def test_specks_are_left_out() -> None:

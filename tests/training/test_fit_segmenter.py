@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from discometry.core.anatomy import Tissue
+from discometry.core.errors import BundleError
+from discometry.core.phantom import phantom_grid, render_discs, render_mri, sample_phantom
 from discometry.io.bundle import read_bundle
+from discometry.io.images import write_volume
 from discometry.networks.segmenter import SegmenterConfig, build_segmenter, load_segmenter
-from discometry.training.data import IGNORED, Scan
 from discometry.training.fit_segmenter import (
+    PRESETS,
     SegmenterTraining,
-    dice_cross_entropy,
     disc_iou,
     fit_segmenter,
+    volume_keeping_cut,
 )
 from discometry.training.loop import LoopConfig
+from discometry.training.losses import dice_binary_cross_entropy
+from discometry.training.scans import IGNORED, Scan
 
 COARSE = (4.2, 3.6, 4.5)  # thrice the working voxel: quick
-NETWORK = SegmenterConfig(width=4, spacing_mm=COARSE, patch=(16, 32, 32))
+NETWORK = SegmenterConfig(width=4, levels=4, spacing_mm=COARSE, patch=(16, 32, 32))
 
 
 def training(epochs: int) -> SegmenterTraining:
@@ -32,14 +38,15 @@ def training(epochs: int) -> SegmenterTraining:
 def test_trains_on_phantoms_and_fills_a_bundle(tmp_path: Path) -> None:
     bundle = fit_segmenter(None, tmp_path / "bundle", tmp_path / "run", training(3))
     network, config = load_segmenter(read_bundle(bundle).component("segmenter"))
-    assert config == NETWORK
+    assert replace(config, disc_cut=0.5) == NETWORK
+    assert 0.2 <= config.disc_cut <= 0.8
     with (tmp_path / "run" / "history.csv").open() as file:
         losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
     assert len(losses) == 3
     assert losses[-1] < losses[0]
     assert (tmp_path / "run" / "loss.png").stat().st_size > 1000
     logits = network(torch.zeros(1, 1, 16, 32, 32))
-    assert logits.shape == (1, 4, 16, 32, 32)
+    assert logits.shape == (1, len(Tissue), 16, 32, 32)
 
 
 def test_continued_training_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
@@ -51,6 +58,48 @@ def test_continued_training_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
         np.testing.assert_allclose(second.tensors[name], tensor, atol=2e-3, err_msg=name)  # float16
 
 
+def test_held_out_patients_take_no_part(tmp_path: Path) -> None:
+    scans = tmp_path / "scans"
+    for number in range(3):
+        phantom = sample_phantom(number, n_discs=5)
+        grid = phantom_grid(phantom, spacing_mm=(6.0, 4.0, 4.0))
+        write_volume(render_mri(phantom, grid), scans / "images" / f"{number}_t2.nii.gz")
+        write_volume(render_discs(phantom, grid), scans / "masks" / f"{number}_t2.nii.gz")
+    config = replace(training(1), held_out=("1",), phantoms=0, steps_per_epoch=None)
+    card = read_bundle(fit_segmenter(scans, tmp_path / "bundle", tmp_path / "run", config)).component(
+        "segmenter"
+    )
+    assert card.config["trained_on"] == ["1 scans", "0 phantoms"]
+    assert card.config["validated_on"] in (["0_t2"], ["2_t2"])
+    assert card.config["held_out"] == ["1"]
+    assert card.config["steps"] == 1
+
+
+def test_starts_from_trained_weights_of_the_same_build_only(tmp_path: Path) -> None:
+    first = read_bundle(fit_segmenter(None, tmp_path / "a", tmp_path / "run-a", training(1)))
+    start = first.component("segmenter")
+    still = replace(training(1), loop=LoopConfig(epochs=1, learning_rate=1e-9, accelerator="cpu"))
+    fit_segmenter(None, tmp_path / "b", tmp_path / "run-b", still, start=start)
+    again = read_bundle(tmp_path / "b").component("segmenter")
+    for name, tensor in start.tensors.items():
+        np.testing.assert_allclose(again.tensors[name], tensor, atol=1e-3, err_msg=name)  # float16
+    wider = replace(training(1), network=replace(NETWORK, width=6))
+    with pytest.raises(BundleError, match="same preset"):
+        fit_segmenter(None, tmp_path / "c", tmp_path / "run-c", wider, start=start)
+
+
+def test_presets_are_what_they_say() -> None:
+    paper = PRESETS["paper"]
+    assert paper.network.architecture == "swin_unetr_v2"
+    assert paper.network.spacing_mm == (1.4, 1.2, 1.5)
+    assert (paper.batch, paper.loop.epochs, paper.loop.patience, paper.validation_part) == (4, 200, 15, 0.2)
+    assert (paper.loss, paper.phantoms) == ("binary_cross_entropy", 0)
+    assert PRESETS["locator"].component == "locator"
+    for preset in PRESETS.values():
+        sides = zip(preset.network.patch, preset.network.divisor, strict=True)
+        assert all(side % step == 0 for side, step in sides)
+
+
 def test_swin_unetr_v2_learns_a_step() -> None:
     torch.manual_seed(0)
     network = build_segmenter(SegmenterConfig(architecture="swin_unetr_v2", width=12))
@@ -59,24 +108,12 @@ def test_swin_unetr_v2_learns_a_step() -> None:
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     losses = []
     for _ in range(4):
-        loss = dice_cross_entropy(network(image), target)
+        loss = dice_binary_cross_entropy(network(image), target)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0]
-
-
-def test_loss_is_zero_for_a_sure_and_right_answer_and_blind_where_ignored() -> None:
-    target = torch.randint(0, len(Tissue), (2, 8, 8, 8), generator=torch.Generator().manual_seed(0))
-    sure = 40.0 * nn.functional.one_hot(target, len(Tissue)).movedim(-1, 1).float()
-    assert float(dice_cross_entropy(sure, target)) == pytest.approx(0, abs=1e-4)
-    hidden = target.clone()
-    hidden[0] = IGNORED
-    wrong_there = sure.clone()
-    wrong_there[0] = torch.randn_like(wrong_there[0])
-    assert float(dice_cross_entropy(wrong_there, hidden)) == pytest.approx(0, abs=1e-4)
-    assert float(dice_cross_entropy(-sure, target)) > 10
 
 
 class Answer(nn.Module):
@@ -97,8 +134,21 @@ def test_disc_iou_counts_only_known_voxels() -> None:
     tissue[:, :, :4] = Tissue.DISC
     image = np.where(tissue == Tissue.DISC, 1.0, -1.0).astype(np.float32)
     image[:, :, 4:6] = 1.0  # two slices too many
-    scan = Scan("a", "a", tissue, image=image)
+    scan = Scan("a", "a", COARSE, tissue, image=image)
     assert disc_iou(Answer(), [scan], NETWORK) == pytest.approx(4 / 6)
     unknown = tissue.copy()
     unknown[:, :, 4:6] = IGNORED
-    assert disc_iou(Answer(), [Scan("a", "a", unknown, image=image)], NETWORK) == pytest.approx(1.0)
+    assert disc_iou(Answer(), [Scan("a", "a", COARSE, unknown, image=image)], NETWORK) == pytest.approx(1.0)
+
+
+def test_the_cut_gives_discs_the_volume_of_their_masks() -> None:
+    tissue = np.zeros((16, 32, 32), dtype=np.uint8)
+    tissue[:, :, :8] = Tissue.DISC
+    # Probability falls off across the boundary; at one half the disc is four slices too thick.
+    image = np.broadcast_to(np.linspace(0.3, -0.5, 32, dtype=np.float32), tissue.shape).copy()
+    scan = Scan("a", "a", COARSE, tissue, image=image)
+    cut = volume_keeping_cut(Answer(), [scan], NETWORK)
+    share = 1 / (1 + np.exp(-10 * image[0, 0]))
+    assert cut == pytest.approx((share[7] + share[8]) / 2, abs=0.06)
+    assert (share > cut).sum() == 8
+    assert volume_keeping_cut(Answer(), [Scan("a", "a", COARSE, tissue, image=image - 2)], NETWORK) == 0.2

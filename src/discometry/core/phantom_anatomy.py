@@ -68,7 +68,7 @@ TISSUE_OF: dict[Structure, Tissue] = {
     item: next((t for t, names in _TISSUES.items() if item.name in names), Tissue.BACKGROUND)
     for item in Structure
 }
-"""The segmenter's class of every structure; as in SPIDER the canal is the sac, and endplates are background."""
+"""The segmenter's class of every structure; as in SPIDER the canal is the sac, endplates are background."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -47,7 +47,7 @@ def close_to_the_next(middles: FloatArray, *, ratio: float = 0.5) -> list[bool]:
 
 
 def _steps(middles: FloatArray) -> list[float]:
-    """Step from the disc below to each disc, as a multiple of the median of all other steps; 0 for the lowest."""
+    """Step from the disc below to each disc, as a multiple of the median of the others; 0 for the lowest."""
     lengths = np.linalg.norm(np.diff(middles, axis=0), axis=1)
     if len(lengths) < 3:
         return [0.0, *(float(length) / USUAL_STEP_MM for length in lengths)][: len(middles)]

@@ -27,8 +27,8 @@ def build_predictor(network: nn.Module, *, engine: Engine | None = None, device:
     network
         Maps Bx1xLxPxS to BxCxLxPxS logits, for any B and sides.
     engine
-        What runs it; None takes OpenVINO on a CPU, where it was measured to be the faster (docs/decisions.md),
-        and torch elsewhere.
+        What runs it; None takes OpenVINO on a CPU, where it is the faster (docs/decisions.md), and torch
+        elsewhere.
     device
         Where torch computes, as torch names it.
     """
@@ -41,9 +41,11 @@ def _openvino(network: nn.Module) -> Predictor:
     import openvino
 
     with torch.inference_mode(), warnings.catch_warnings():
-        # torch.export, which is to replace tracing, fixes the sides of the image in the graph.
-        warnings.filterwarnings("ignore", ".*torch.jit.trace", DeprecationWarning)
-        traced = torch.jit.trace(network.eval(), torch.zeros(1, 1, 32, 64, 64), check_trace=False)
+        # Tracing warns that it is deprecated, but torch.export, which is to replace it, fixes the sides of
+        # the image in the graph; and it warns of MONAI's and torch's own checks of those sides.
+        warnings.simplefilter("ignore")
+        example = torch.zeros(1, 1, 32, 64, 64)
+        traced = torch.jit.trace(network.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
     model = openvino.convert_model(traced)
     model.reshape([-1, 1, -1, -1, -1])
     # Full precision, so that the bytes are the same on every run.

@@ -40,6 +40,9 @@ class SegmenterConfig:
     """Voxel size along L, P, S of the images that the network sees."""
     patch: tuple[int, int, int] = (24, 112, 112)
     """Voxels along L, P, S of a training patch and of an inference window."""
+    disc_cut: float = 0.5
+    """Share of the probability of disc and its strongest rival from which a voxel is disc. Training sets it
+    such that the discs of its scans keep their volume."""
 
     @property
     def divisor(self) -> tuple[int, int, int]:

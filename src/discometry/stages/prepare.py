@@ -91,9 +91,11 @@ def working_grid(source: Grid, spacing_mm: tuple[float, float, float]) -> Grid:
 
 
 def smooth_for(array: NDArray[np.float32], step: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Average over the neighbourhood of samples that will be taken every ``step`` voxels (3,) of the array."""
+    """Average around the samples that will be taken every ``step`` voxels (3,) of the array."""
     sigma = np.where(step > 1, 0.4 * np.sqrt(np.maximum(step**2 - 1, 0)), 0)
-    smooth: NDArray[np.float32] = ndimage.gaussian_filter(array, sigma, mode="nearest") if sigma.any() else array
+    if not sigma.any():
+        return array
+    smooth: NDArray[np.float32] = ndimage.gaussian_filter(array, sigma, mode="nearest")
     return smooth
 
 

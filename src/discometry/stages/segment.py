@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from discometry.core.anatomy import Tissue
 from discometry.core.records import Prepared, Segmentation
 from discometry.core.volume import Grid, Volume
 from discometry.networks.runtime import Predictor, predict_probabilities
 
-__all__ = ["SegmentConfig", "segment"]
+__all__ = ["SegmentConfig", "most_probable", "segment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class SegmentConfig:
     """Numbers that the sides of a window must divide by."""
     overlap: float = 0.25
     """Part of a window that it shares with the next."""
+    disc_cut: float = 0.5
+    """Share of the probability of disc and its strongest rival from which a voxel is disc."""
 
 
 def segment(
@@ -35,7 +38,9 @@ def segment(
     *,
     on_windows: Callable[[int, int], None] | None = None,
 ) -> Segmentation:
-    """Give every voxel of the input grid the most probable :class:`~discometry.core.anatomy.Tissue`.
+    """Give every voxel of the input grid its :class:`~discometry.core.anatomy.Tissue`.
+
+    The most probable one is taken, disc from ``disc_cut`` on.
 
     Probabilities, not labels, are interpolated to the input grid, so that boundaries fall between the
     working voxels and thin structures survive. What was not prepared is background.
@@ -60,7 +65,8 @@ def segment(
         overlap=config.overlap,
         on_windows=on_windows,
     )
-    found = _most_probable(probabilities, prepared.image.grid, prepared.part)
+    probabilities[Tissue.DISC] *= (1 - config.disc_cut) / config.disc_cut
+    found = most_probable(probabilities, prepared.image.grid, prepared.part)
     whole = Volume(prepared.source, np.broadcast_to(np.uint8(0), prepared.source.shape)).oriented().grid
     first = np.rint(whole.to_index(np.array(prepared.part.origin_mm))).astype(int)
     tissue = np.zeros(whole.shape, dtype=np.uint8)
@@ -68,7 +74,7 @@ def segment(
     return Segmentation(Volume(whole, tissue).like(prepared.source))
 
 
-def _most_probable(probabilities: NDArray[np.float32], working: Grid, target: Grid) -> NDArray[np.uint8]:
+def most_probable(probabilities: NDArray[np.float32], working: Grid, target: Grid) -> NDArray[np.uint8]:
     """Interpolate one class at a time on the target grid and keep the greatest; memory stays at two maps."""
     step, start = target.sampling_in(working)
     best = np.full(target.shape, -1.0, dtype=np.float32)

@@ -18,7 +18,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
@@ -31,7 +30,7 @@ from discometry.core.anatomy import (
     label_of_level,
     level_of_label,
 )
-from discometry.core.errors import LabelError
+from discometry.core.errors import InputError, LabelError
 from discometry.core.records import Disc, Spine
 from discometry.core.spine_order import (
     along_the_spine,
@@ -41,14 +40,17 @@ from discometry.core.spine_order import (
     support,
 )
 from discometry.core.volume import Grid, Volume
+from discometry.disc_parts import Part, connected_parts, cut_apart, joined
 from discometry.signed_distance import disc_cube, fits_cube
 
 __all__ = ["SeparateConfig", "disc_cube", "separate"]
 
 BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.float64]
 
 _LOG = logging.getLogger(__name__)
+
+_LEAST_SACRUM_MM3 = 3000.0
+"""Less of it is no sacrum to go by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ def separate(labels: Volume, config: SeparateConfig | None = None) -> Spine:
     ------
     LabelError
         If the values are no labels, fit no convention, or hold no disc.
+    InputError
+        If the spine lies upside down or back to front.
     """
     config = config or SeparateConfig()
     values = _values(labels.array)
@@ -119,7 +123,7 @@ def separate(labels: Volume, config: SeparateConfig | None = None) -> Spine:
     else:
         codes = dict.fromkeys(convention.unnamed_discs, 1)
     present = {value: code for value, code in codes.items() if value in values}
-    parts = _connected(source, present, config.speck_mm3, corners=convention.names_levels)
+    parts = connected_parts(source, present, config.speck_mm3, corners=convention.names_levels)
     if convention.names_levels:
         discs = _named(parts, source.grid, config)
     else:
@@ -177,138 +181,83 @@ def _convention(values: Sequence[int], config: SeparateConfig) -> Convention:
     return CONVENTIONS[config.convention]
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Voxels (n, 3) that belong together, with their places (n, 3; mm, off by a shift), code and flags."""
-
-    code: int
-    voxels: NDArray[np.intp]
-    points: FloatArray
-    volume_mm3: float
-    solid_mm3: float
-    """Volume of the largest connected piece."""
-    flags: tuple[str, ...] = ()
-
-    @property
-    def middle(self) -> FloatArray:
-        """Mean place of the voxels, mm."""
-        middle: FloatArray = self.points.mean(axis=0)
-        return middle
-
-    def some(self, chosen: BoolArray, flag: str) -> _Part:
-        """Take some of the voxels, flagged."""
-        volume = self.volume_mm3 * float(chosen.mean())
-        flags = (*self.flags, flag)
-        return _Part(self.code, self.voxels[chosen], self.points[chosen], volume, volume, flags)
-
-    def joined(self, other: _Part) -> _Part:
-        """Take a fragment in."""
-        return replace(
-            self,
-            voxels=np.concatenate([self.voxels, other.voxels]),
-            points=np.concatenate([self.points, other.points]),
-            volume_mm3=self.volume_mm3 + other.volume_mm3,
-        )
-
-    def at_border(self, grid: Grid) -> bool:
-        """Whether the part reaches the border of its grid."""
-        ends = np.array(grid.shape) - 1
-        return bool(((self.voxels.min(axis=0) == 0) | (self.voxels.max(axis=0) == ends)).any())
-
-
-def _connected(source: Volume, codes: dict[int, int], least_mm3: float, *, corners: bool) -> list[_Part]:
-    """Find the connected parts of each code but specks; voxels may touch at ``corners`` or at faces only."""
-    coded = np.zeros(source.grid.shape, dtype=np.int16)
-    for value, code in codes.items():
-        coded[source.array == value] = code
-    used = [np.flatnonzero(coded.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if used[0].size == 0:
-        return []
-    window = tuple(slice(int(side[0]), int(side[-1]) + 1) for side in used)
-    block = np.ascontiguousarray(coded[window])
-    components = cc3d.connected_components(block, connectivity=26 if corners else 6)
-    voxels = np.argwhere(components)
-    numbers = components[tuple(voxels.T)]
-    order = np.argsort(numbers, kind="stable")
-    ends = np.flatnonzero(np.diff(numbers[order])) + 1
-    parts = []
-    for group in np.split(voxels[order], ends):
-        volume = len(group) * source.grid.voxel_volume_mm3
-        if volume >= least_mm3:
-            voxels = group + np.array([side.start for side in window])
-            places = voxels.astype(np.float64) @ source.grid.affine[:3, :3].T
-            parts.append(_Part(int(block[tuple(group[0])]), voxels, places, volume, volume))
-    return parts
-
-
-def _named(parts: Sequence[_Part], grid: Grid, config: SeparateConfig) -> list[_Part]:
+def _named(parts: Sequence[Part], grid: Grid, config: SeparateConfig) -> list[Part]:
     """Give of each label the largest part and its fragments."""
     labels = sorted({part.code for part in parts})
     return [_joined([part for part in parts if part.code == label], grid, config)[0] for label in labels]
 
 
-def _joined(parts: Sequence[_Part], grid: Grid, config: SeparateConfig) -> list[_Part]:
-    """Join fragments to the disc in whose mid-plane they lie until no more do; the largest comes first."""
-    whole: list[_Part] = []
-    for part in sorted(parts, key=lambda one: -one.volume_mm3):
-        for place, disc in enumerate(whole):
-            between = part.middle - disc.middle
-            near = float(np.linalg.norm(between)) < config.join_reach_mm
-            if near and abs(float(between @ _normal(disc, grid))) < config.join_mm:
-                whole[place] = disc.joined(part)
-                break
-        else:
-            whole.append(part)
-    return whole if len(whole) == len(parts) else _joined(whole, grid, config)
-
-
-def _normal(part: _Part, grid: Grid) -> FloatArray:
-    """Direction in which a part is thinnest, its voxels' own extent included."""
-    off = part.points - part.middle
-    cell = grid.affine[:3, :3] @ grid.affine[:3, :3].T / 12.0
-    _, axes = np.linalg.eigh(off.T @ off / len(off) + cell)
-    normal: FloatArray = axes[:, 0]
-    return normal
+def _joined(parts: Sequence[Part], grid: Grid, config: SeparateConfig) -> list[Part]:
+    return joined(parts, grid, within_mm=config.join_mm, reach_mm=config.join_reach_mm)
 
 
 def _counted(
-    parts: Sequence[_Part], source: Volume, convention: Convention, config: SeparateConfig
-) -> list[_Part]:
+    parts: Sequence[Part], source: Volume, convention: Convention, config: SeparateConfig
+) -> list[Part]:
     """Find the discs among unnamed parts, and count their levels upwards."""
     discs = _joined(parts, source.grid, config)
     discs = [part for part in discs if part.volume_mm3 >= config.least_volume_mm3]
-    discs = _cut_apart(_ordered(discs), config)
+    discs = cut_apart(_ordered(discs), spread_mm=config.merged_spread_mm)
     bone, sacrum = (np.isin(source.array, sorted(kind)) for kind in (convention.vertebrae, convention.sacrum))
     reach = max(1, round(config.support_reach_mm / source.grid.spacing_mm[2]))
     if bone.any():
         # Either side will do: the body above may be outside the image, and segmenters miss bodies.
-        discs = [part for part in discs if max(support(part.voxels, bone, reach)) >= config.least_support]
+        beside = [max(support(part.voxels, bone | sacrum, reach)) for part in discs]
+        discs = [part for part, share in zip(discs, beside, strict=True) if share >= config.least_support]
+    # Between two segments of the sacrum there is a rudiment, or the disc of a lumbarised S1: who can tell?
+    within = [support(part.voxels, sacrum, 2 * reach)[1] >= config.least_support for part in discs]
+    rudiments = [part for part, inside in zip(discs, within, strict=True) if inside]
+    discs = [part for part, inside in zip(discs, within, strict=True) if not inside]
     if not discs:
         return []
     discs = _one_spine(discs, config)
     median = float(np.median([part.volume_mm3 for part in discs]))
-    discs = [
-        part
-        for part in discs
-        if part.volume_mm3 >= config.least_share * median or part.at_border(source.grid)
-    ]
-    discs = _ordered(discs)
-    first = next((n for n, part in enumerate(discs) if _rests_on(part, sacrum, reach, config)), None)
-    # Between two segments of the sacrum there is a rudiment, or the disc of a lumbarised S1: who can tell?
-    transitional = bool(first) and max(part.volume_mm3 for part in discs[:first]) > config.rudiment_share * median
-    return _levelled(discs[first or 0 :], median, config, sure=first is not None, transitional=transitional)
+    discs = _ordered(
+        [
+            part
+            for part in discs
+            if part.volume_mm3 >= config.least_share * median or part.at_border(source.grid)
+        ]
+    )
+    _check_upright(discs, source.grid, np.isin(source.array, sorted(convention.canal)), sacrum)
+    resting = [support(part.voxels, sacrum, 2 * reach)[0] >= config.least_support for part in discs]
+    large = any(part.volume_mm3 > config.rudiment_share * median for part in rudiments)
+    return _levelled(
+        discs[resting.index(True) if any(resting) else 0 :],
+        median,
+        config,
+        sure=any(resting),
+        transitional=large,
+    )
 
 
-def _rests_on(part: _Part, sacrum: BoolArray, reach: int, config: SeparateConfig) -> bool:
-    """Tell whether a part lies on the sacrum, and not within it."""
-    below, above = support(part.voxels, sacrum, 2 * reach)
-    return below >= config.least_support and above < config.least_support
+def _check_upright(discs: Sequence[Part], grid: Grid, canal: BoolArray, sacrum: BoolArray) -> None:
+    """Refuse a spine whose sacrum lies above its discs, or whose canal lies in front of them."""
+    behind = []
+    for part in discs:
+        low, high = part.voxels[:, 2].min(), part.voxels[:, 2].max() + 1
+        beside = np.flatnonzero(canal[:, :, low:high].any(axis=(0, 2)))
+        if beside.size:
+            behind.append(float(beside.mean() - part.voxels[:, 1].mean()))
+    upside_down = False
+    if np.count_nonzero(sacrum) * grid.voxel_volume_mm3 > _LEAST_SACRUM_MM3:
+        heights = np.arange(sacrum.shape[2])
+        middle = float(np.average(heights, weights=np.count_nonzero(sacrum, axis=(0, 1))))
+        upside_down = middle > np.mean([part.voxels[:, 2].mean() for part in discs])
+    if upside_down or (behind and np.median(behind) < 0):
+        raise InputError(
+            "a spine whose "
+            + ("sacrum lies above" if upside_down else "canal lies in front of")
+            + " its discs",
+            expected="a header that says rightly which way is up and back",
+            action="repair the orientation in the image's header",
+        )
 
 
 def _levelled(
-    discs: Sequence[_Part], median_mm3: float, config: SeparateConfig, *, sure: bool, transitional: bool
-) -> list[_Part]:
-    """Name ordered discs from L5/S1 upwards, leaving room for those that are missing, and flag what is odd."""
+    discs: Sequence[Part], median_mm3: float, config: SeparateConfig, *, sure: bool, transitional: bool
+) -> list[Part]:
+    """Name ordered discs from L5/S1 up, leave room for those that are missing, and flag what is odd."""
     middles = np.array([part.middle for part in discs])
     missing = missing_below(middles)
     places = np.arange(len(discs)) + np.cumsum(missing)
@@ -335,11 +284,11 @@ def _levelled(
     return found
 
 
-def _ordered(parts: Sequence[_Part]) -> list[_Part]:
+def _ordered(parts: Sequence[Part]) -> list[Part]:
     return [parts[place] for place in along_the_spine(np.array([part.middle for part in parts]))]
 
 
-def _one_spine(parts: Sequence[_Part], config: SeparateConfig) -> list[_Part]:
+def _one_spine(parts: Sequence[Part], config: SeparateConfig) -> list[Part]:
     """Keep the parts that lie in one column: of all groups of parts that follow each other, the largest."""
     middles = np.array([part.middle for part in parts])
     between = np.abs(middles[:, None] - middles)
@@ -350,27 +299,7 @@ def _one_spine(parts: Sequence[_Part], config: SeparateConfig) -> list[_Part]:
     return [part for part, number in zip(parts, group, strict=True) if number == volumes.argmax()]
 
 
-def _cut_apart(parts: Sequence[_Part], config: SeparateConfig) -> list[_Part]:
-    """Cut what stretches too far along the spine, as its neighbours show it, into two discs."""
-    found: list[_Part] = []
-    for place, part in enumerate(parts):
-        spine = parts[min(place + 1, len(parts) - 1)].middle - parts[max(place - 1, 0)].middle
-        height = part.points @ (spine / max(float(np.linalg.norm(spine)), 1e-9))
-        if height.std() <= config.merged_spread_mm:
-            found.append(part)
-            continue
-        counts, edges = np.histogram(height, bins=max(8, int(np.ptp(height) / 2.0)))
-        quarter = len(counts) // 4
-        thin = quarter + int(np.argmin(counts[quarter:-quarter]))
-        level = 0.5 * (edges[thin] + edges[thin + 1])
-        if counts[thin] > 0.5 * min(counts[:thin].max(), counts[thin + 1 :].max()):
-            found.append(replace(part, flags=(*part.flags, "merged")))
-        else:
-            found += [part.some(height < level, "merged"), part.some(height >= level, "merged")]
-    return found
-
-
-def _disc(grid: Grid, part: _Part) -> Disc:
+def _disc(grid: Grid, part: Part) -> Disc:
     """Cut a disc out, resample it to its cube, and flag what speaks against trusting it."""
     margin = 2
     low = np.maximum(part.voxels.min(axis=0) - margin, 0)

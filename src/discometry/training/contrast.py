@@ -70,7 +70,9 @@ def recolour(image: FloatArray, target: LabelArray, rng: np.random.Generator) ->
     return image
 
 
-def degrade(image: FloatArray, rng: np.random.Generator, spacing_mm: tuple[float, float, float]) -> FloatArray:
+def degrade(
+    image: FloatArray, rng: np.random.Generator, spacing_mm: tuple[float, float, float]
+) -> FloatArray:
     """Add what a scanner adds: thick slices with gaps, blur, ghosts of motion, a bias field, noise."""
     if rng.random() < 0.6:
         image = _thick_slices(image, rng.uniform(1.5, 5.0) / spacing_mm[0], rng, axis=0)
@@ -111,7 +113,7 @@ def _stretched(array: FloatArray, side: int, axis: int) -> FloatArray:
 
 
 def _thick_slices(image: FloatArray, step: float, rng: np.random.Generator, *, axis: int) -> FloatArray:
-    """Average over slices up to ``step`` voxels thick, ``step`` apart, and interpolate between their centres."""
+    """Average over slices at most ``step`` thick and ``step`` apart; interpolate between their centres."""
     if step <= 1:
         return image
     thickness = max(1, round(step * rng.uniform(0.7, 1.0)))

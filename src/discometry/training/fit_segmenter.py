@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from discometry.core.anatomy import Tissue
@@ -31,7 +32,7 @@ from discometry.training.losses import dice_binary_cross_entropy, dice_cross_ent
 from discometry.training.patches import PatchConfig, draw_patch, whole_scan
 from discometry.training.scans import IGNORED, Scan, phantom_scans, read_scans, split_patients
 
-__all__ = ["PRESETS", "SegmenterTraining", "disc_iou", "fit_segmenter"]
+__all__ = ["PRESETS", "SegmenterTraining", "disc_iou", "fit_segmenter", "volume_keeping_cut"]
 
 Batch = tuple[Tensor, Tensor]
 
@@ -80,14 +81,12 @@ PRESETS: Mapping[str, SegmenterTraining] = MappingProxyType(
             network=SegmenterConfig(
                 width=12, levels=4, first_stride=(2, 2, 2), spacing_mm=(4.0, 2.7, 2.7), patch=(16, 64, 64)
             ),
-            loop=LoopConfig(
-                epochs=30, patience=30, learning_rate=2e-3, weight_decay=1e-4, gradient_clip=1.0
-            ),
+            loop=LoopConfig(epochs=30, patience=30, learning_rate=2e-3, weight_decay=1e-4, gradient_clip=1.0),
             batch=4,
         ),
         "paper": SegmenterTraining(
             network=SegmenterConfig(
-                architecture="swin_unetr_v2", width=24, spacing_mm=(1.4, 1.2, 1.5), patch=(32, 96, 96)
+                architecture="swin_unetr_v2", width=12, spacing_mm=(1.4, 1.2, 1.5), patch=(32, 96, 96)
             ),
             loss="binary_cross_entropy",
             loop=LoopConfig(epochs=200, patience=15, learning_rate=4e-4, schedule="constant"),
@@ -99,7 +98,7 @@ PRESETS: Mapping[str, SegmenterTraining] = MappingProxyType(
     }
 )
 """Recipes by name: ``fast`` is what the shipped bundle uses, after a ``locator`` has found the spine;
-``paper`` is Perrone et al. 2025, with a learning rate of ours, since the paper names none."""
+``paper`` is Perrone et al. 2025, with a width and a learning rate of ours, since the paper names neither."""
 
 
 def fit_segmenter(
@@ -157,9 +156,10 @@ def fit_segmenter(
     )
     if not result.is_main:
         return bundle
+    cut = volume_keeping_cut(network, [*real, *held_phantoms], config.network)
     component = segmenter_component(
         network,
-        config.network,
+        replace(config.network, disc_cut=cut),
         name=config.component,
         validation_iou=round(result.best_iou, 4),
         epochs=len(result.history),
@@ -173,13 +173,14 @@ def fit_segmenter(
 
 
 def _first_network(config: SegmenterTraining, start: Component | None) -> nn.Module:
-    """Build the network, in the layout that is fast on a CPU, with trained weights or such as the seed gives."""
+    """Build the network, in the layout that is fast on a CPU, with trained weights or the seed's."""
     with torch.random.fork_rng([]):
         torch.manual_seed(config.loop.seed)
         network = build_segmenter(config.network)
     if start is not None:
         trained, found = load_segmenter(start)
-        if replace(found, patch=config.network.patch, spacing_mm=config.network.spacing_mm) != config.network:
+        free = {name: getattr(config.network, name) for name in ("patch", "spacing_mm", "disc_cut")}
+        if replace(found, **free) != config.network:
             raise BundleError(
                 f"a network to start from that is {found}",
                 expected=f"one built as {config.network}",
@@ -190,10 +191,8 @@ def _first_network(config: SegmenterTraining, start: Component | None) -> nn.Mod
     return network
 
 
-def _identity(
-    config: SegmenterTraining, scans: Sequence[Scan], start: Component | None
-) -> dict[str, Any]:
-    """Give what must be unchanged when a training is continued: options but the loop's, scans, first weights."""
+def _identity(config: SegmenterTraining, scans: Sequence[Scan], start: Component | None) -> dict[str, Any]:
+    """Give what must be unchanged when a training goes on: options but the loop's, scans, first weights."""
     options = {name: value for name, value in asdict(config).items() if name != "loop"}
     digest = sha256()
     for scan in scans:
@@ -238,6 +237,9 @@ def _batch(scans: list[Scan], rng: np.random.Generator, config: PatchConfig, siz
     return batch, torch.from_numpy(targets)
 
 
+_LEAST_CUT = 0.2
+"""Disc is called at no less than this share, and at no more than what is left of one."""
+
 _LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross_entropy": partial(dice_cross_entropy, dice_weight=0.2),
     "binary_cross_entropy": dice_binary_cross_entropy,
@@ -251,15 +253,44 @@ def _step(loss: Callable[[Tensor, Tensor], Tensor], network: nn.Module, batch: B
 
 def disc_iou(network: nn.Module, scans: list[Scan], config: SegmenterConfig) -> float:
     """Mean IoU of the disc class over whole scans."""
-    predictor = build_predictor(network, engine="torch", device=str(next(network.parameters()).device))
     scores = []
-    for scan in scans:
-        if scan.image is None:
-            continue
-        probabilities = predict_probabilities(
-            predictor, scan.image, window=config.patch, divisor=config.divisor, overlap=0.0
-        )
+    for scan, probabilities in _predictions(network, scans, config):
         known = scan.tissue != IGNORED
         predicted = (probabilities.argmax(axis=0) == Tissue.DISC) & known
         scores.append(iou(predicted, scan.tissue == Tissue.DISC))
     return float(np.mean(scores))
+
+
+def volume_keeping_cut(network: nn.Module, scans: list[Scan], config: SegmenterConfig) -> float:
+    """Find the ``disc_cut`` at which the discs of some scans have, all together, the volume of their masks.
+
+    Soft Dice, and boundaries that the image does not show, make a network call too much or too little disc.
+    """
+    shares, truth = [], 0
+    whole = (whole_scan(scan, config.spacing_mm) for scan in scans)
+    for scan, probabilities in _predictions(network, whole, config):
+        known = scan.tissue != IGNORED
+        disc = probabilities[Tissue.DISC][known]
+        rival = np.delete(probabilities, Tissue.DISC, axis=0).max(axis=0)[known]
+        share = disc / (disc + rival)
+        shares.append(share[share > _LEAST_CUT])
+        truth += np.count_nonzero(scan.tissue == Tissue.DISC)
+    every = np.sort(np.concatenate(shares))
+    if truth >= every.size:
+        return _LEAST_CUT
+    return round(float(np.clip(every[every.size - truth - 1], _LEAST_CUT, 1 - _LEAST_CUT)), 3)
+
+
+def _predictions(
+    network: nn.Module, scans: Iterable[Scan], config: SegmenterConfig
+) -> Iterator[tuple[Scan, NDArray[np.float32]]]:
+    """Give each scan, already at the network's spacing, with its tissue probabilities."""
+    predictor = build_predictor(network, engine="torch", device=str(next(network.parameters()).device))
+    for scan in scans:
+        assert scan.image is not None  # whole_scan gives even a phantom its intensities
+        yield (
+            scan,
+            predict_probabilities(
+                predictor, scan.image, window=config.patch, divisor=config.divisor, overlap=0.0
+            ),
+        )

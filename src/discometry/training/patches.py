@@ -62,7 +62,7 @@ class _Placement:
         *,
         table: FloatArray | None = None,
     ) -> NDArray[np.generic]:
-        """Sample an array of the scan, first looked up in a ``table``; only what the patch reaches is touched."""
+        """Sample an array of the scan, looked up in a ``table`` first, only where the patch reaches."""
         ends = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1).T
         corners = ends @ self.matrix.T + self.offset
         low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 1, 0, np.array(array.shape) - 1)
@@ -103,7 +103,9 @@ def draw_patch(scan: Scan, rng: np.random.Generator, config: PatchConfig) -> tup
     return np.where(inside, image, 0).astype(np.float32)[None], target
 
 
-def _intensities(scan: Scan, placement: _Placement, target: LabelArray, rng: np.random.Generator) -> FloatArray:
+def _intensities(
+    scan: Scan, placement: _Placement, target: LabelArray, rng: np.random.Generator
+) -> FloatArray:
     """Sample a real scan's intensities, or make up those of a phantom."""
     if scan.image is not None:
         return recolour(placement.sample(scan.image, 1, 0.0).astype(np.float32), target, rng)
@@ -116,7 +118,9 @@ def _intensities(scan: Scan, placement: _Placement, target: LabelArray, rng: np.
 def whole_scan(scan: Scan, spacing_mm: tuple[float, float, float], *, seed: int = 0) -> Scan:
     """Lay a scan on a grid of another spacing, unchanged but for a phantom's contrast, which it is given."""
     spacing = np.array(spacing_mm)
-    i, j, k = np.maximum(1, np.ceil(np.array(scan.tissue.shape) * scan.spacing_mm / spacing - 1e-6)).astype(int)
+    i, j, k = np.maximum(1, np.ceil(np.array(scan.tissue.shape) * scan.spacing_mm / spacing - 1e-6)).astype(
+        int
+    )
     matrix = np.diag(spacing / scan.spacing_mm)
     offset = (np.array(scan.tissue.shape) - 1) / 2 - matrix @ ((np.array((i, j, k)) - 1) / 2)
     placement = _Placement(matrix, offset, (int(i), int(j), int(k)))

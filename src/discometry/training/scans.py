@@ -1,4 +1,4 @@
-"""Scans that the segmenter learns from: real ones with masks, and phantoms, each on a fine grid of its own."""
+"""Scans that the segmenter learns from: real ones with masks, and phantoms, each on a grid of its own."""
 
 from __future__ import annotations
 
