@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import discometry
+from discometry.core.errors import DiscometryError
 from discometry.core.phantom import phantom_grid, render_discs, render_mri, sample_phantom
+from discometry.core.volume import Grid, Volume
 from discometry.io.bundle import read_bundle
 from discometry.io.images import read_image, read_mask
 from discometry.pipeline import Models, analyse_image, analyse_mask
@@ -30,16 +32,18 @@ def test_phantom_image_gives_its_discs(models: Models, contrast: str) -> None:
     grid = phantom_grid(phantom, spacing_mm=(4.0, 0.8, 0.8))
     image = render_mri(phantom, grid, contrast=contrast, seed=2)
     analysis = analyse_image("phantom", image, models)
-    assert set(analysis.timings_s) == {"prepare", "segment", "separate", "measure", "encode", "classify"}
+    assert list(analysis.timings_s) == [
+        "locate", "prepare", "segment", "separate", "measure", "encode", "classify",
+    ]  # fmt: skip
     result = analysis.result
     assert [item.disc.level for item in result.discs] == ["L5/S1", "L4/L5", "L3/L4", "L2/L3", "L1/L2"]
     truth = render_discs(phantom, grid)
     for item, known in zip(result.discs, phantom.discs, strict=True):
         found = result.spine.labels.array == item.disc.label
-        assert dice(found, truth.array == known.label) > 0.6
-        assert item.geometry.height_mean_mm == pytest.approx(known.geometry().height_mean_mm, abs=2.5)  # mm
+        assert dice(found, truth.array == known.label) > 0.8
+        assert item.geometry.height_mean_mm == pytest.approx(known.geometry().height_mean_mm, abs=1.5)  # mm
         assert 0 < item.narrowing_probability < 1
-        assert "ambiguous_level" in item.flags
+        assert "ambiguous_level" not in item.flags
 
 
 def test_axis_order_of_a_mask_changes_no_number(models: Models) -> None:
@@ -64,7 +68,7 @@ def test_real_t2_scan_not_trained_on(shared_data: Path, models: Models, subject:
     scores = {
         label: dice(result.spine.labels.array == label, truth.array == label) for label in range(201, 206)
     }
-    assert min(scores.values()) >= 0.6, scores
+    assert min(scores.values()) >= 0.75, scores
 
 
 def test_real_t1_scan_has_discs_between_its_bodies(shared_data: Path, models: Models) -> None:
@@ -72,7 +76,7 @@ def test_real_t1_scan_has_discs_between_its_bodies(shared_data: Path, models: Mo
     bodies = read_mask(folder / "02_bodies.nii.gz")
     result = analyse_image("02", read_image(folder / "02_image.nii.gz"), models).result
     discs = result.spine.labels.array > 0
-    assert (discs & (bodies.array > 0)).sum() < 0.1 * discs.sum()
+    assert (discs & (bodies.array > 0)).sum() < 0.05 * discs.sum()
     heights = {
         int(label): float(bodies.grid.to_world(np.argwhere(bodies.array == label)).mean(axis=0)[2])
         for label in np.unique(bodies.array[bodies.array > 0])
@@ -92,3 +96,37 @@ def test_original_spider_mask_has_seven_discs(shared_data: Path, tmp_path: Path)
         "L5/S1", "L4/L5", "L3/L4", "L2/L3", "L1/L2", "T12/L1", "T11/T12",
     ]  # fmt: skip
     assert (tmp_path / "1_t1" / "report.html").is_file()
+
+
+def spheres() -> Volume:
+    """A quality-control phantom: bright spheres in a dark box."""
+    grid = Grid.from_spacing((60, 100, 100), (2.0, 2.0, 2.0))
+    array = np.random.default_rng(0).normal(10, 2, grid.shape)
+    points = grid.to_world(np.stack(np.indices(grid.shape), axis=-1).astype(float))
+    for centre in np.random.default_rng(1).uniform(20, 110, (12, 3)):
+        array[np.linalg.norm(points - centre, axis=-1) < 14] += 80
+    return Volume(grid, array.astype(np.float32))
+
+
+def noise() -> Volume:
+    grid = Grid.from_spacing((20, 200, 200), (4.0, 1.0, 1.0))
+    return Volume(grid, np.random.default_rng(0).rayleigh(30, grid.shape).astype(np.float32))
+
+
+@pytest.mark.parametrize("image", [spheres(), noise()], ids=["spheres", "noise"])
+def test_an_image_without_a_spine_is_refused(models: Models, image: Volume) -> None:
+    with pytest.raises(DiscometryError, match=r"no lumbar spine|no disc"):
+        analyse_image("none", image, models)
+
+
+@pytest.mark.parametrize("axis", [1, 2], ids=["back to front", "upside down"])
+def test_a_spine_that_lies_wrongly_is_refused_or_flagged(models: Models, axis: int) -> None:
+    phantom = sample_phantom(11, n_discs=5)
+    image = render_mri(phantom, phantom_grid(phantom, spacing_mm=(4.0, 0.8, 0.8)), seed=2)
+    turned = image.with_array(np.flip(image.array, axis))
+    try:
+        discs = analyse_image("turned", turned, models).result.discs
+    except DiscometryError as error:
+        assert any(word in str(error) for word in ("lies", "no disc", "no lumbar spine"))
+    else:
+        assert all("ambiguous_level" in item.flags for item in discs)

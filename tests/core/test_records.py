@@ -7,7 +7,15 @@ import pytest
 
 from discometry.core.anatomy import Tissue
 from discometry.core.errors import GridError, LabelError
-from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Disc, Geometry, Prepared, Segmentation
+from discometry.core.records import (
+    CUBE_SHAPE,
+    CUBE_SPACING_MM,
+    Disc,
+    Geometry,
+    Prepared,
+    Region,
+    Segmentation,
+)
 from discometry.core.volume import Grid, Volume
 
 SMALL = Volume(Grid.from_spacing((3, 3, 3), (1, 1, 1)), np.ones((3, 3, 3), bool))
@@ -39,9 +47,19 @@ def test_a_disc_needs_a_known_label_and_a_cube_of_the_fixed_shape() -> None:
 
 
 def test_a_prepared_image_runs_along_lps() -> None:
-    assert Prepared(SMALL, SMALL.grid).image is SMALL
+    assert Prepared(SMALL, SMALL.grid, SMALL.grid).image is SMALL
     with pytest.raises(GridError, match="expected LPS"):
-        Prepared(SMALL.flipped(1), SMALL.grid)
+        Prepared(SMALL.flipped(1), SMALL.grid, SMALL.grid)
+
+
+def test_a_region_crops_whatever_the_axis_order_and_the_border() -> None:
+    volume = Volume(Grid.from_spacing((10, 12, 14), (2.0, 1.0, 1.0)), np.arange(1680).reshape(10, 12, 14))
+    region = Region(np.array([[3.0, 20.0, 2.0], [9.0, 8.0, -5.0]]))
+    part = region.crop(volume)
+    np.testing.assert_array_equal(part.array, volume.array[2:6, 8:, :3])
+    turned = region.crop(volume.transposed((2, 0, 1)).flipped(1))
+    np.testing.assert_array_equal(turned.oriented().array, part.array)
+    assert turned.oriented().grid.same_as(part.grid)
 
 
 def test_a_segmentation_gives_the_mask_of_a_tissue() -> None:

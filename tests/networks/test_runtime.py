@@ -51,3 +51,21 @@ def test_openvino_and_torch_agree_at_any_size_and_batch() -> None:
             again = engines[0](windows)
         np.testing.assert_allclose(first, second, atol=2e-3)
         assert torch.equal(first, again), "the same input gives the same bytes"
+
+
+def test_the_mirrored_answer_is_averaged_in() -> None:
+    class Slope(nn.Module):
+        """Tells the place along L, whatever the image: mirrored and averaged, all places are alike."""
+
+        def forward(self, image: Tensor) -> Tensor:
+            place = torch.linspace(-3, 3, image.shape[2])[None, None, :, None, None].expand(image.shape)
+            return torch.cat([place, -place], dim=1)
+
+    image = np.zeros((16, 32, 32), dtype=np.float32)
+    predictor = build_predictor(Slope(), engine="torch")
+    plain, averaged = (
+        predict_probabilities(predictor, image, window=WINDOW, divisor=DIVISOR, mirror=mirror)
+        for mirror in (False, True)
+    )
+    assert np.ptp(plain[0]) > 0.9
+    np.testing.assert_allclose(averaged, 0.5, atol=1e-6)

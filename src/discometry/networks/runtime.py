@@ -75,6 +75,7 @@ def predict_probabilities(
     window: tuple[int, int, int],
     divisor: tuple[int, int, int],
     overlap: float = 0.25,
+    mirror: bool = False,
     on_windows: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Give the tissue probabilities of every voxel.
@@ -94,6 +95,8 @@ def predict_probabilities(
         Numbers that the input's sides must divide by.
     overlap
         Part of a window that it shares with the next, 0 to below 1.
+    mirror
+        Average the network's answer with that to the image mirrored left-right: twice the time.
     on_windows
         Called with the number of windows done, and of all, after each run of the network.
 
@@ -116,6 +119,8 @@ def predict_probabilities(
     def predict(windows: Tensor) -> Tensor:
         nonlocal done
         logits = predictor(windows)
+        if mirror:
+            logits = (logits + predictor(windows.flip(2)).flip(2)) / 2
         done += len(windows)
         if on_windows is not None:
             on_windows(done, total)

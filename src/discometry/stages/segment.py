@@ -27,6 +27,8 @@ class SegmentConfig:
     """Numbers that the sides of a window must divide by."""
     overlap: float = 0.25
     """Part of a window that it shares with the next."""
+    mirror: bool = True
+    """Look at every window twice, once mirrored left-right, and average."""
     disc_cut: float = 0.5
     """Share of the probability of disc and its strongest rival from which a voxel is disc."""
 
@@ -63,6 +65,7 @@ def segment(
         window=config.window,
         divisor=config.divisor,
         overlap=config.overlap,
+        mirror=config.mirror,
         on_windows=on_windows,
     )
     probabilities[Tissue.DISC] *= (1 - config.disc_cut) / config.disc_cut
