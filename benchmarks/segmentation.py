@@ -275,32 +275,35 @@ def between_bodies(bodies: Volume, labels: Volume) -> tuple[list[int], int, bool
 
 
 def moved(scans: list[tuple[str, Volume, Volume]], models: Models) -> None:
-    """Print how much each disc's Dice changes when the scan is turned, mirrored or re-spaced."""
+    """Print how much each disc's Dice changes when the scan is turned, mirrored or re-spaced.
+
+    What is found comes back to the scan's own grid, linearly and cut at one half, to meet the same mask.
+    """
     print("| change | greatest difference of a disc's Dice | mean difference | discs |\n|---|---|---|---|")
-    changes = {
-        "other axis order, two axes flipped": lambda v, o: v.transposed((2, 0, 1)).flipped(0).flipped(1),
-        "mirrored left-right": lambda v, o: mirrored(v),
-        "turned by 8 degrees in the sagittal plane": lambda v, o: resampled(
-            v, v.grid.spacing_mm, o, turn=8.0
-        ),
-        "re-spaced to 0.8 mm": lambda v, o: resampled(v, (0.8, 0.8, 0.8), o),
-        "re-spaced to 2 x 0.7 x 0.7 mm": lambda v, o: resampled(v, (2.0, 0.7, 0.7), o),
-    }
-    plain = {name: dices(models, name, image, truth) for name, image, truth in scans}
-    for text, change in changes.items():
+    plain = {name: scored(name, image, truth, analysed(models, name, image)) for name, image, truth in scans}
+    for text, spacing, turn in (
+        ("other axis order, two axes flipped", None, 0.0),
+        ("mirrored left-right", None, 0.0),
+        ("turned by 8 degrees, sagittal", (1.0, 1.0, 1.0), 8.0),
+        ("re-spaced to 0.8 mm", (0.8, 0.8, 0.8), 0.0),
+        ("re-spaced to 2 x 0.7 x 0.7 mm", (2.0, 0.7, 0.7), 0.0),
+        ("re-spaced to 1.5 x 0.9 x 1.1 mm", (1.5, 0.9, 1.1), 0.0),
+    ):
         differences = []
         for name, image, truth in scans:
-            found = dices(models, name, change(image, 1), change(truth, 0))
-            differences += [found[n] - plain[name][n] for n in found]
+            if spacing is not None:
+                labels = analysed(models, name, resampled(image, image, spacing, turn))
+                labels = brought_back(labels, truth, turn)
+            elif text.startswith("mirrored"):
+                labels = mirrored(analysed(models, name, mirrored(image)))
+            else:
+                labels = analysed(models, name, image.transposed((2, 0, 1)).flipped(0).flipped(1))
+            case = scored(name, image, truth, labels)
+            pairs = zip(case.scores, plain[name].scores, strict=True)
+            differences += [one.dice - other.dice for one, other in pairs]
         print(
             f"| {text} | {np.abs(differences).max():.4f} | {np.mean(differences):+.4f} | {len(differences)} |"
         )
-
-
-def dices(models: Models, name: str, image: Volume, truth: Volume) -> dict[int, float]:
-    """Dice of each manual disc."""
-    case = scored(name, image.oriented(), truth.oriented(), analysed(models, name, image))
-    return {score.label: score.dice for score in case.scores}
 
 
 def mirrored(volume: Volume) -> Volume:
@@ -308,22 +311,41 @@ def mirrored(volume: Volume) -> Volume:
     return volume.with_array(np.flip(volume.array, 0))
 
 
-def resampled(volume: Volume, spacing: Sequence[float], order: int, *, turn: float = 0.0) -> Volume:
-    """Sample a volume on another grid about its centre, turned about the left-right axis by some degrees."""
-    extent = np.array(volume.grid.shape) * volume.grid.spacing_mm
+def resampled(volume: Volume, frame: Volume, spacing: Sequence[float], turn: float) -> Volume:
+    """Sample a volume by cubic splines on a grid of another spacing over ``frame``, its content turned.
+
+    The patient turns about the left-right axis through the frame's centre by some degrees; the axes stay.
+    """
+    extent = np.array(frame.grid.shape) * frame.grid.spacing_mm
     shape = np.ceil(extent / spacing - 1e-6).astype(int)
+    centre = frame.grid.to_world((np.array(frame.grid.shape) - 1) / 2)
+    origin = centre - frame.grid.direction @ ((shape - 1) / 2 * np.array(spacing))
+    grid = Grid.from_spacing(shape, spacing, origin_mm=origin, direction=frame.grid.direction)
+    return Volume(grid, sampled_turned(volume, grid, centre, turn, order=3, mode="nearest"))
+
+
+def brought_back(labels: Volume, truth: Volume, turn: float) -> Volume:
+    """Bring found discs back to the grid of the manual mask, each linearly and cut at one half."""
+    centre = truth.grid.to_world((np.array(truth.grid.shape) - 1) / 2)
+    back = np.zeros(truth.grid.shape, dtype=np.int16)
+    for label in np.unique(labels.array):
+        if label:
+            one = labels.with_array((labels.array == label).astype(np.float32))
+            back[sampled_turned(one, truth.grid, centre, -turn, order=1) >= 0.5] = label
+    return truth.with_array(back)
+
+
+def sampled_turned(
+    volume: Volume, grid: Grid, centre: np.ndarray, turn: float, *, order: int, mode: str = "constant"
+) -> np.ndarray:
+    """Sample a volume on a grid after turning its content about the left-right axis through a point."""
     cos, sin = np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))
     turned = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
-    centre = volume.grid.to_world((np.array(volume.grid.shape) - 1) / 2)
-    origin = centre - volume.grid.direction @ ((shape - 1) / 2 * np.array(spacing))
-    grid = Grid.from_spacing(shape, spacing, origin_mm=origin, direction=volume.grid.direction)
-    # The patient is turned in the scanner: content moves, axes do not.
     matrix = np.linalg.inv(volume.grid.affine[:3, :3]) @ turned @ grid.affine[:3, :3]
     start = volume.grid.to_index(centre + turned @ (grid.to_world(np.zeros(3)) - centre))
-    array = ndimage.affine_transform(
-        volume.array.astype(np.float32), matrix, offset=start, output_shape=grid.shape, order=order
+    return ndimage.affine_transform(
+        volume.array.astype(np.float32), matrix, offset=start, output_shape=grid.shape, order=order, mode=mode
     )
-    return Volume(grid, array if order else np.rint(array).astype(np.int16))
 
 
 def pictures(cases: list[Case], folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import discometry
-from discometry.core.errors import DiscometryError
+from discometry.core.errors import DiscometryError, InputError, LabelError
 from discometry.core.phantom import phantom_grid, render_discs, render_mri, sample_phantom
 from discometry.core.volume import Grid, Volume
 from discometry.io.bundle import read_bundle
@@ -124,9 +125,6 @@ def test_a_spine_that_lies_wrongly_is_refused_or_flagged(models: Models, axis: i
     phantom = sample_phantom(11, n_discs=5)
     image = render_mri(phantom, phantom_grid(phantom, spacing_mm=(4.0, 0.8, 0.8)), seed=2)
     turned = image.with_array(np.flip(image.array, axis))
-    try:
+    with contextlib.suppress(InputError, LabelError):
         discs = analyse_image("turned", turned, models).result.discs
-    except DiscometryError as error:
-        assert any(word in str(error) for word in ("lies", "no disc", "no lumbar spine"))
-    else:
         assert all("ambiguous_level" in item.flags for item in discs)

@@ -105,33 +105,48 @@ def predict_probabilities(
     ndarray
         CxLxPxS float32, summing to one over C.
     """
-    from monai.data.utils import dense_patch_slices
-    from monai.inferers.utils import sliding_window_inference
-
     sides = [
         min(side, step * -(-length // step))
         for side, step, length in zip(window, divisor, image.shape, strict=True)
     ]
-    padded = [max(side, length) for side, length in zip(sides, image.shape, strict=True)]
-    strides = [max(1, int(side * (1 - overlap))) for side in sides]
-    total, done = len(dense_patch_slices(padded, sides, strides)), 0
+    total = _windows(image.shape, sides, overlap) * (2 if mirror else 1)
+    done = 0
 
     def predict(windows: Tensor) -> Tensor:
         nonlocal done
         logits = predictor(windows)
-        if mirror:
-            logits = (logits + predictor(windows.flip(2)).flip(2)) / 2
         done += len(windows)
         if on_windows is not None:
             on_windows(done, total)
         return logits
+
+    probabilities = _slid(predict, image, sides, overlap)
+    if mirror:
+        probabilities += _slid(predict, image[::-1], sides, overlap)[:, ::-1]
+        probabilities /= 2
+    return probabilities
+
+
+def _windows(shape: tuple[int, ...], sides: list[int], overlap: float) -> int:
+    """Count the windows that MONAI's sliding window will look through."""
+    from monai.data.utils import dense_patch_slices
+
+    padded = [max(side, length) for side, length in zip(sides, shape, strict=True)]
+    return len(dense_patch_slices(padded, sides, [max(1, int(side * (1 - overlap))) for side in sides]))
+
+
+def _slid(
+    predictor: Predictor, image: NDArray[np.float32], sides: list[int], overlap: float
+) -> NDArray[np.float32]:
+    """Give the probabilities from all windows, blended."""
+    from monai.inferers.utils import sliding_window_inference
 
     with torch.inference_mode():
         logits = sliding_window_inference(
             torch.from_numpy(np.ascontiguousarray(image))[None, None],
             roi_size=sides,
             sw_batch_size=2,  # torch takes its fast convolutions on a CPU only for two windows or more
-            predictor=predict,
+            predictor=predictor,
             overlap=overlap,
             mode="gaussian",
         )

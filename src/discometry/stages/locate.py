@@ -67,6 +67,7 @@ def locate(
         window=config.window,
         divisor=config.divisor,
         overlap=config.overlap,
+        mirror=True,  # so that a mirrored image has the mirrored region
         on_windows=on_windows,
     )
     disc = probabilities[Tissue.DISC] >= config.probability

@@ -28,7 +28,7 @@ class SegmentConfig:
     overlap: float = 0.25
     """Part of a window that it shares with the next."""
     mirror: bool = True
-    """Look at every window twice, once mirrored left-right, and average."""
+    """Look at the image twice, once mirrored left-right, and average."""
     disc_cut: float = 0.5
     """Share of the probability of disc and its strongest rival from which a voxel is disc."""
 

@@ -79,14 +79,23 @@ PRESETS: Mapping[str, SegmenterTraining] = MappingProxyType(
         "locator": SegmenterTraining(
             component="locator",
             network=SegmenterConfig(
-                width=12, levels=4, first_stride=(2, 2, 2), spacing_mm=(4.0, 2.7, 2.7), patch=(16, 64, 64)
+                width=12,
+                levels=4,
+                first_stride=(2, 2, 2),
+                spacing_mm=(4.0, 2.7, 2.7),
+                patch=(16, 64, 64),
+                view=(24, 96, 128),
             ),
             loop=LoopConfig(epochs=30, patience=30, learning_rate=2e-3, weight_decay=1e-4, gradient_clip=1.0),
             batch=4,
         ),
         "paper": SegmenterTraining(
             network=SegmenterConfig(
-                architecture="swin_unetr_v2", width=12, spacing_mm=(1.4, 1.2, 1.5), patch=(32, 96, 96)
+                architecture="swin_unetr_v2",
+                width=12,
+                spacing_mm=(1.4, 1.2, 1.5),
+                patch=(32, 96, 96),
+                view=(32, 96, 96),
             ),
             loss="binary_cross_entropy",
             loop=LoopConfig(epochs=200, patience=15, learning_rate=4e-4, schedule="constant"),
