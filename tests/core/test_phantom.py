@@ -281,11 +281,7 @@ def test_classes_of_the_segmenter() -> None:
     assert TISSUE_OF[Structure.NUCLEUS] == Tissue.DISC
     assert TISSUE_OF[Structure.POSTERIOR_MARROW] == Tissue.VERTEBRA
     assert TISSUE_OF[Structure.CORD] == Tissue.CANAL
-    # As in SPIDER: the sacrum and what lies in it are not labelled, nor is the fat around the sac.
-    for structure in (
-        Structure.SACRUM_MARROW,
-        Structure.SACRUM_DISC,
-        Structure.EPIDURAL_FAT,
-        Structure.MUSCLE,
-    ):
+    assert TISSUE_OF[Structure.SACRUM_DISC] == TISSUE_OF[Structure.SACRUM_MARROW] == Tissue.SACRUM
+    # As in SPIDER: endplates are not labelled, nor is the fat around the sac.
+    for structure in (Structure.ENDPLATE, Structure.EPIDURAL_FAT, Structure.MUSCLE):
         assert TISSUE_OF[structure] == Tissue.BACKGROUND

@@ -158,9 +158,9 @@ def test_missing_value_is_a_dash_with_its_reason(page):
 
 def test_flags_are_told_in_words_quality_first(page):
     text = page.text
-    assert text.index("Cut off L5/S1") < text.index("Level assumed L4/L5, L5/S1")
+    assert text.index("Cut off L5/S1") < text.index("Level not certain L4/L5, L5/S1")
     assert "counted from the lowest disc" in text
-    assert page.row("L5/S1")[-1].split() == ["Cut", "off", "Level", "assumed"]
+    assert page.row("L5/S1")[-1].split() == ["Cut", "off", "Level", "not", "certain"]
 
 
 def test_page_says_what_it_is_not(page):

@@ -60,6 +60,8 @@ def test_continued_training_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
 
 def test_held_out_patients_take_no_part(tmp_path: Path) -> None:
     scans = tmp_path / "scans"
+    for kind in ("images", "masks"):
+        (scans / kind).mkdir(parents=True)
     for number in range(3):
         phantom = sample_phantom(number, n_discs=5)
         grid = phantom_grid(phantom, spacing_mm=(6.0, 4.0, 4.0))

@@ -139,8 +139,8 @@ class FlagMeaning:
 _FLAGS = {
     "ambiguous_level": FlagMeaning(
         "Level not certain",
-        "No sacrum was seen below the lowest disc, so the levels were counted from that disc, as if it were "
-        "L5/S1. Check it on the pictures.",
+        "No sacrum was seen, so the levels were counted from the lowest disc, as if it were L5/S1. Check it "
+        "on the pictures.",
         quality=False,
     ),
     "transitional": FlagMeaning(

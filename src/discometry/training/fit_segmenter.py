@@ -84,7 +84,6 @@ PRESETS: Mapping[str, SegmenterTraining] = MappingProxyType(
                 first_stride=(2, 2, 2),
                 spacing_mm=(4.0, 2.7, 2.7),
                 patch=(16, 64, 64),
-                view=(24, 96, 128),
             ),
             loop=LoopConfig(epochs=30, patience=30, learning_rate=2e-3, weight_decay=1e-4, gradient_clip=1.0),
             batch=4,
@@ -95,7 +94,6 @@ PRESETS: Mapping[str, SegmenterTraining] = MappingProxyType(
                 width=12,
                 spacing_mm=(1.4, 1.2, 1.5),
                 patch=(32, 96, 96),
-                view=(32, 96, 96),
             ),
             loss="binary_cross_entropy",
             loop=LoopConfig(epochs=200, patience=15, learning_rate=4e-4, schedule="constant"),
@@ -283,7 +281,7 @@ def volume_keeping_cut(network: nn.Module, scans: list[Scan], config: SegmenterC
         rival = np.delete(probabilities, Tissue.DISC, axis=0).max(axis=0)[known]
         share = disc / (disc + rival)
         shares.append(share[share > _LEAST_CUT])
-        truth += np.count_nonzero(scan.tissue == Tissue.DISC)
+        truth += int(np.count_nonzero(scan.tissue == Tissue.DISC))
     every = np.sort(np.concatenate(shares))
     if truth >= every.size:
         return _LEAST_CUT
