@@ -21,7 +21,7 @@ from discometry.core.volume import Volume
 from discometry.io.bundle import Bundle
 from discometry.networks.autoencoder import Autoencoder, load_autoencoder
 from discometry.networks.classifier import Classifier, load_classifier
-from discometry.networks.runtime import Predictor, build_predictor
+from discometry.networks.runtime import Engine, Predictor, build_predictor
 from discometry.networks.segmenter import SegmenterConfig, load_segmenter
 from discometry.stages.classify import classify
 from discometry.stages.encode import encode
@@ -40,13 +40,14 @@ class Models:
 
     bundle: Bundle
     device: str = "cpu"
+    engine: Engine = "torch"
     _ready: dict[str, tuple[Predictor, SegmenterConfig]] = field(default_factory=dict, repr=False)
 
     def segmenter(self, name: str = "segmenter") -> tuple[Predictor, SegmenterConfig]:
         """Build the segmenter, or the coarse ``locator``, ready to run."""
         if name not in self._ready:
             network, config = load_segmenter(self.bundle.component(name))
-            self._ready[name] = build_predictor(network, device=self.device), config
+            self._ready[name] = build_predictor(network, engine=self.engine, device=self.device), config
         return self._ready[name]
 
     def autoencoder(self) -> Autoencoder:

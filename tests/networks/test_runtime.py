@@ -21,7 +21,7 @@ class Shift(nn.Module):
 @pytest.mark.parametrize("shape", [(40, 50, 33), (5, 16, 70), (16, 16, 16)])
 def test_windows_blend_without_seams_whatever_the_size(shape: tuple[int, int, int]) -> None:
     image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    predictor = build_predictor(Shift(), engine="torch")
+    predictor = build_predictor(Shift())
     found = predict_probabilities(predictor, image, window=WINDOW, divisor=DIVISOR)
     expected = torch.softmax(Shift()(torch.from_numpy(image)[None, None]), dim=1)[0].numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -30,7 +30,7 @@ def test_windows_blend_without_seams_whatever_the_size(shape: tuple[int, int, in
 def test_every_window_is_reported() -> None:
     told: list[tuple[int, int]] = []
     predict_probabilities(
-        build_predictor(Shift(), engine="torch"),
+        build_predictor(Shift()),
         np.zeros((20, 70, 40), dtype=np.float32),
         window=WINDOW,
         divisor=DIVISOR,
@@ -62,7 +62,7 @@ def test_the_mirrored_answer_is_averaged_in() -> None:
             return torch.cat([place, -place], dim=1)
 
     image = np.zeros((16, 32, 32), dtype=np.float32)
-    predictor = build_predictor(Slope(), engine="torch")
+    predictor = build_predictor(Slope())
     plain, averaged = (
         predict_probabilities(predictor, image, window=WINDOW, divisor=DIVISOR, mirror=mirror)
         for mirror in (False, True)

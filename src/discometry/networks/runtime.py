@@ -19,7 +19,7 @@ Predictor = Callable[[Tensor], Tensor]
 Engine = Literal["openvino", "torch"]
 
 
-def build_predictor(network: nn.Module, *, engine: Engine | None = None, device: str = "cpu") -> Predictor:
+def build_predictor(network: nn.Module, *, engine: Engine = "torch", device: str = "cpu") -> Predictor:
     """Make a network ready to run.
 
     Parameters
@@ -27,13 +27,11 @@ def build_predictor(network: nn.Module, *, engine: Engine | None = None, device:
     network
         Maps Bx1xLxPxS to BxCxLxPxS logits, for any B and sides.
     engine
-        What runs it; None takes OpenVINO on a CPU, where it is the faster (docs/decisions.md), and torch
-        elsewhere.
+        What runs it. OpenVINO, on a CPU, is the faster once it is ready, but takes seconds to get so: it pays
+        from about eight studies on (docs/decisions.md).
     device
-        Where torch computes, as torch names it.
+        Where torch computes, as torch names it; OpenVINO always takes the CPU.
     """
-    if engine is None:
-        engine = "openvino" if torch.device(device).type == "cpu" else "torch"
     return _openvino(network) if engine == "openvino" else _torch(network, device)
 
 

@@ -292,7 +292,7 @@ def _predictions(
     network: nn.Module, scans: Iterable[Scan], config: SegmenterConfig
 ) -> Iterator[tuple[Scan, NDArray[np.float32]]]:
     """Give each scan, already at the network's spacing, with its tissue probabilities."""
-    predictor = build_predictor(network, engine="torch", device=str(next(network.parameters()).device))
+    predictor = build_predictor(network, device=str(next(network.parameters()).device))
     for scan in scans:
         assert scan.image is not None  # whole_scan gives even a phantom its intensities
         yield (
