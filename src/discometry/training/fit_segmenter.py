@@ -285,7 +285,10 @@ def volume_keeping_cut(network: nn.Module, scans: list[Scan], config: SegmenterC
     every = np.sort(np.concatenate(shares))
     if truth >= every.size:
         return _LEAST_CUT
-    return round(float(np.clip(every[every.size - truth - 1], _LEAST_CUT, 1 - _LEAST_CUT)), 3)
+    # Half way between the last voxel that is disc and the first that is not.
+    first = every.size - truth
+    cut = (every[first - 1] + every[min(first, every.size - 1)]) / 2
+    return round(float(np.clip(cut, _LEAST_CUT, 1 - _LEAST_CUT)), 3)
 
 
 def _predictions(
