@@ -37,7 +37,6 @@ __all__ = [
     "rotation_from_angles",
     "sample_phantom",
     "single_disc",
-    "structure_of_code",
 ]
 
 _SLICE_ORDER = {"sagittal": (0, 1, 2), "coronal": (1, 0, 2), "axial": (2, 0, 1)}

@@ -27,7 +27,7 @@ class LocateConfig:
     overlap: float = 0.5
     """Part of a window that it shares with the next."""
     margin_mm: tuple[float, float, float] = (16.0, 20.0, 24.0)
-    """What is kept along L, P, S around the discs and bodies found."""
+    """What is kept along L, P, S around the discs found."""
     least_disc_mm3: float = 1000.0
     """An image with less disc than this, even uncertain, shows no lumbar spine."""
     probability: float = 0.3

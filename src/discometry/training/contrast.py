@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from discometry.core.anatomy import Tissue
-from discometry.core.phantom import structure_of_code
 from discometry.core.phantom_anatomy import Structure
 from discometry.core.phantom_mri import CONTRASTS
-from discometry.core.phantom_paint import DISC_CODE, MARROW_CODE
+from discometry.core.phantom_paint import DISC_CODE, MARROW_CODE, structure_of_code
 
 __all__ = ["colour_codes", "degrade", "recolour", "textured"]
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from discometry.core.anatomy import DISC_LABEL_BASE, Tissue, detect_convention
 from discometry.core.errors import InputError
-from discometry.core.phantom import phantom_grid, sample_phantom, structure_of_code
+from discometry.core.phantom import phantom_grid, sample_phantom
 from discometry.core.phantom_anatomy import TISSUE_OF, Structure
-from discometry.core.phantom_paint import paint
+from discometry.core.phantom_paint import paint, structure_of_code
 from discometry.core.volume import Volume
 from discometry.io.headers import has_suffix
 from discometry.io.images import check_image, check_same_grid, read_image, read_mask
