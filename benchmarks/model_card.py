@@ -2,8 +2,9 @@
 
     python benchmarks/model_card.py --data DATA
 
-Segmenter: see benchmarks/segmentation.py. Autoencoder: IoU of the reconstruction on manual disc masks of
-FastCleverSeg, which no model has seen. Classifier: as cross-validated when it was trained.
+Segmenter: see benchmarks/segmentation.py. Shape: IoU of the reconstruction on manual disc masks of
+FastCleverSeg, which no model has seen, beside principal components of the same training shapes. Classifier:
+as cross-validated when it was trained.
 95 % intervals by bootstrap over patients.
 """
 
@@ -16,10 +17,14 @@ import numpy as np
 
 from discometry.core.scores import bootstrap_interval
 from discometry.io.bundle import read_bundle
-from discometry.io.images import read_mask
+from discometry.networks.linear_shape import ShapeConfig
 from discometry.pipeline import Models
-from discometry.stages.encode import encode
-from discometry.stages.separate import separate
+from discometry.training.disc_cubes import CubeSet, PhantomCubes, cubes_of_masks, phantom_cubes
+from discometry.training.fit_linear_shape import ShapeTraining, train_linear_shape
+from discometry.training.shape_card import reconstruction_ious
+
+PHANTOMS = 600
+"""As many as the shipped model was trained on."""
 
 
 def mean_with_interval(values: list[float], groups: list[str]) -> str:
@@ -30,18 +35,26 @@ def mean_with_interval(values: list[float], groups: list[str]) -> str:
     return f"{found.value:.3f} ({found.low:.3f}-{found.high:.3f})"
 
 
-def autoencoder(models: Models, masks: Path) -> None:
-    """Print the IoU of reconstructions."""
-    network = models.autoencoder()
-    scores: list[float] = []
-    owners: list[str] = []
-    for path in sorted(masks.glob("*.nii.gz")):
-        for encoding in encode(separate(read_mask(path)).discs, network):
-            scores.append(encoding.reconstruction_iou)
-            owners.append(path.name)
-    latents = models.bundle.component("autoencoder").config["network"]["latents"]
-    print(f"- autoencoder, {latents} latents, {len(scores)} manual discs of {len(set(owners))} people:")
-    print(f"  IoU {mean_with_interval(scores, owners)}, least {min(scores):.3f}")
+def shape(models: Models, data: Path) -> None:
+    """Print the IoU of reconstructions, beside principal components of the same training shapes."""
+    component = models.bundle.component("autoencoder")
+    discs = cubes_of_masks(data / "fastcleverseg" / "masks")
+    training = CubeSet.together(
+        cubes_of_masks(data / "spider" / "masks_full"), phantom_cubes(PhantomCubes(discs=PHANTOMS))
+    )
+    training, _ = training.split(part=ShapeTraining().validation_part, seed=0)
+    latents = component.config["network"]["latents"]
+    print(f"- shape, {latents} latents, {component.config['trained_on']};")
+    print(f"  on {len(discs.cubes)} manual discs of {len(set(discs.spines))} people never seen:")
+    coders = {"shipped": models.shape_coder()}
+    for name, pose in (("PCA in its own pose", "rigid"), ("PCA as it lies", "none")):
+        config = ShapeConfig(latents=latents, pose=pose, sizes=False, fitted=False)  # type: ignore[arg-type]
+        coders[f"{name}, same training shapes"] = train_linear_shape(training.cubes, config)[0]
+    for name, coder in coders.items():
+        scores = reconstruction_ious(discs.cubes, coder)
+        print(
+            f"  - {name}: IoU {mean_with_interval(scores.tolist(), list(discs.spines))}, least {scores.min():.3f}"
+        )
 
 
 def main() -> None:
@@ -51,7 +64,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=None)
     options = parser.parse_args()
     models = Models(read_bundle(options.bundle))
-    autoencoder(models, options.data / "fastcleverseg" / "masks")
+    shape(models, options.data)
     card = models.bundle.component("classifier").config
     print(
         f"- classifier, {card['trained_on']}, {card['narrowed']} narrowed, patient-grouped cross-validation:"

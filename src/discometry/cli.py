@@ -170,22 +170,41 @@ class TrainSegmenter(_NetworkTraining):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainAutoencoder(_NetworkTraining):
-    """Train the autoencoder on the discs of masks, or of phantoms."""
+    """Train the model of disc shape on the discs of masks, of phantoms, or of both."""
 
-    latents: int = 4
-    """Numbers that a disc is squeezed into."""
+    preset: Literal["shape", "paper"] = "shape"
+    """shape: the linear model of the shipped bundle, ready in minutes, for which the options of time and
+    devices mean nothing; paper: the convolutional autoencoder."""
+    latents: int | None = None
+    """Numbers that a disc is squeezed into; default: 8 for shape, 4 for paper."""
+    phantoms: int = 600
+    """Phantom discs to train on; with masks, only shape takes them too."""
+    validation_part: float | None = None
+    """Part of the spines that validates; default: 0.1 for shape; none for paper, whose training discs do."""
 
     def run(self) -> int:
         """Train, and say where the bundle is."""
+        part = self.validation_part
+        if self.preset == "shape":
+            from discometry.training.fit_linear_shape import ShapeTraining, fit_linear_shape
+
+            shape = ShapeTraining(discs=self.phantoms, seed=self.seed)
+            shape = replace(
+                shape,
+                network=replace(shape.network, latents=self.latents or shape.network.latents),
+                validation_part=shape.validation_part if part is None else part,
+            )
+            return _said(fit_linear_shape(self.folder, self.out, shape))
         from discometry.training.fit_autoencoder import AutoencoderTraining, fit_autoencoder
 
-        default = AutoencoderTraining()
-        config = replace(
-            default,
-            network=replace(default.network, latents=self.latents),
-            loop=_loop(self, default.loop),
+        paper = AutoencoderTraining(discs=self.phantoms)
+        paper = replace(
+            paper,
+            network=replace(paper.network, latents=self.latents or paper.network.latents),
+            loop=_loop(self, paper.loop),
+            validation_part=paper.validation_part if part is None else part,
         )
-        return _said(fit_autoencoder(self.folder, self.out, self.run_folder("autoencoder"), config))
+        return _said(fit_autoencoder(self.folder, self.out, self.run_folder("autoencoder"), paper))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

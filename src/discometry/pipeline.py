@@ -19,10 +19,11 @@ from functools import partial
 from discometry.core.records import Disc, DiscResult, Geometry, Spine, StudyResult
 from discometry.core.volume import Volume
 from discometry.io.bundle import Bundle
-from discometry.networks.autoencoder import Autoencoder, load_autoencoder
 from discometry.networks.classifier import Classifier, load_classifier
 from discometry.networks.runtime import Engine, Predictor, build_predictor
 from discometry.networks.segmenter import SegmenterConfig, load_segmenter
+from discometry.networks.shape_coder import ShapeCoder
+from discometry.networks.shape_models import load_shape_model
 from discometry.stages.classify import classify
 from discometry.stages.encode import encode
 from discometry.stages.locate import LocateConfig, locate
@@ -50,9 +51,9 @@ class Models:
             self._ready[name] = build_predictor(network, engine=self.engine, device=self.device), config
         return self._ready[name]
 
-    def autoencoder(self) -> Autoencoder:
-        """Build the autoencoder."""
-        return load_autoencoder(self.bundle.component("autoencoder"))
+    def shape_coder(self) -> ShapeCoder:
+        """Build the model of disc shape."""
+        return load_shape_model(self.bundle.component("autoencoder"))
 
     def classifier(self) -> Classifier:
         """Build the classifier."""
@@ -147,7 +148,7 @@ def _describe(study: str, image: Volume | None, spine: Spine, models: Models, wa
     with watch.stage("measure"):
         geometries = [measure(disc) for disc in spine.discs]
     with watch.stage("encode"):
-        encodings = encode(spine.discs, models.autoencoder())
+        encodings = encode(spine.discs, models.shape_coder())
     with watch.stage("classify"):
         probabilities = classify([disc.level for disc in spine.discs], geometries, models.classifier())
     discs = tuple(

@@ -12,12 +12,18 @@ from discometry.core.errors import BundleError, InputError
 from discometry.io.bundle import Component, read_bundle, write_component
 from discometry.networks.autoencoder import (
     AutoencoderConfig,
-    autoencoder_component,
+    ConvolutionalShape,
     build_autoencoder,
-    load_autoencoder,
+    convolutional_component,
+    load_convolutional,
 )
+from discometry.networks.shape_coder import Codes
 
 SMALL = AutoencoderConfig(latents=3, width=2)
+
+
+def packed(**card: Any) -> Component:
+    return convolutional_component(ConvolutionalShape(build_autoencoder(SMALL), np.arange(4.0)), **card)
 
 
 def test_papers_size() -> None:
@@ -61,10 +67,13 @@ def test_a_bundle_gives_the_network_back(tmp_path: Path) -> None:
     network = build_autoencoder(SMALL, seed=3)
     cubes = (torch.rand(4, 1, 64, 64, 64, generator=torch.Generator().manual_seed(0)) > 0.9).float()
     network(cubes)  # moves the batch norm's statistics
-    write_component(tmp_path / "bundle", autoencoder_component(network, validation_iou=0.5))
+    model = ConvolutionalShape(network, np.arange(4.0))
+    write_component(tmp_path / "bundle", convolutional_component(model, validation_iou=0.5))
     component = read_bundle(tmp_path / "bundle").component("autoencoder")
-    loaded = load_autoencoder(component)
+    found = load_convolutional(component)
+    loaded = found.network
     assert component.config["validation_iou"] == 0.5
+    np.testing.assert_array_equal(found.distances, np.arange(4.0))
     assert loaded.config == SMALL
     assert not loaded.training
     assert {weight.dtype for weight in loaded.parameters()} == {torch.float32}
@@ -82,19 +91,53 @@ def _changed(component: Component, **change: Any) -> Component:
     [{}, {"network": {"latents": 4, "width": 2}}, {"network": {"depth": 3}}, {"network": {"latents": 0}}],
 )
 def test_config_and_weights_that_disagree_are_refused(config: dict[str, Any]) -> None:
-    component = _changed(autoencoder_component(build_autoencoder(SMALL)), config=config)
+    component = _changed(packed(), config=config)
     with pytest.raises(BundleError, match="weights and config disagree"):
-        load_autoencoder(component)
+        load_convolutional(component)
+
+
+def test_codes_are_the_networks_and_hold_the_pose() -> None:
+    model = ConvolutionalShape(build_autoencoder(SMALL, seed=5).eval(), np.array([0.0, 1.0, 3.0]))
+    with torch.no_grad():
+        model.network.decoder[-1].get_parameter("bias").zero_()  # about half the voxels are disc
+    cubes = np.random.default_rng(0).random((9, 64, 64, 64)) > 0.9
+    codes = model.encode(cubes)
+    assert (codes.latents.shape, codes.poses.shape) == ((9, 3), (9, 0))
+    assert (model.latents, model.pose_numbers) == (3, 0)
+    with torch.no_grad():
+        expected = model.network.encode(torch.from_numpy(cubes[:1])[:, None].float())
+        rebuilt = model.network.decode(expected)[:, 0] > 0
+    np.testing.assert_allclose(codes.latents[:1], expected.numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(model.decode(Codes(expected.double().numpy(), np.zeros((1, 0)))), rebuilt)
+    assert model.decode(model.encode(cubes[:0])).shape == (0, 64, 64, 64)
+
+
+def test_a_network_in_training_mode_is_used_as_in_evaluation_and_left_alone() -> None:
+    network = build_autoencoder(SMALL, seed=5).eval()
+    model = ConvolutionalShape(network, np.zeros(1))
+    cubes = np.random.default_rng(0).random((2, 64, 64, 64)) > 0.9
+    expected = model.encode(cubes).latents
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    np.testing.assert_array_equal(model.encode(cubes).latents, expected)
+    assert network.training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_plausibility_is_the_share_of_training_discs_farther_out() -> None:
+    model = ConvolutionalShape(build_autoencoder(SMALL), np.array([0.0, 1.0, 3.0]))
+    latents = np.array([[0.0, 0, 0], [0, 1, 0], [0, 0, -2], [3, 0, 0], [3, 4, 0]])
+    np.testing.assert_allclose(model.plausibility(latents), [1, 0.5, 0.25, 0, 0], rtol=0, atol=1e-12)
 
 
 def test_missing_weights_are_refused() -> None:
-    component = autoencoder_component(build_autoencoder(SMALL))
+    component = packed()
     tensors = dict(component.tensors)
     tensors.pop("to_latents.weight")
     with pytest.raises(BundleError, match="weights and config disagree"):
-        load_autoencoder(_changed(component, tensors=tensors))
+        load_convolutional(_changed(component, tensors=tensors))
     with pytest.raises(BundleError, match="weights and config disagree"):
-        load_autoencoder(_changed(component, tensors={"x": np.zeros(1)}))
+        load_convolutional(_changed(component, tensors={"x": np.zeros(1)}))
 
 
 @pytest.mark.parametrize("options", [{"latents": 0}, {"width": 0}])

@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 
 from discometry.core.errors import InputError
 from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Geometry
-from discometry.networks.autoencoder import Autoencoder, AutoencoderConfig, build_autoencoder
+from discometry.networks.autoencoder import AutoencoderConfig, ConvolutionalShape, build_autoencoder
 from discometry.stages.explain import STEPS, correlations, latent_correlations, traverse
 
 
 @pytest.fixture(scope="module")
-def autoencoder() -> Autoencoder:
+def coder() -> ConvolutionalShape:
     network = build_autoencoder(AutoencoderConfig(latents=3, width=2), seed=5)
     with torch.no_grad():
         network.decoder[-1].get_parameter("bias").zero_()
-    return network.eval()
+    return ConvolutionalShape(network.eval(), np.zeros(1))
 
 
 def test_a_straight_line_has_r_of_one() -> None:
@@ -127,10 +127,10 @@ def test_tables_of_other_discs_are_refused() -> None:
 
 
 def test_traversals_run_from_least_to_greatest_with_the_others_at_their_mean(
-    autoencoder: Autoencoder,
+    coder: ConvolutionalShape,
 ) -> None:
     latents = np.array([[0.0, -2.0, 1.0], [4.0, 2.0, 1.0], [8.0, 3.0, 4.0]])
-    found = traverse(autoencoder, latents)
+    found = traverse(coder, latents)
     assert [one.latent for one in found] == [0] * 6 + [1] * 6 + [2] * 6
     assert STEPS == (0, 1 / 5, 2 / 5, 3 / 5, 4 / 5, 1)
     np.testing.assert_allclose([one.value for one in found[:6]], np.linspace(0, 8, 6), rtol=0, atol=1e-12)
@@ -141,11 +141,11 @@ def test_traversals_run_from_least_to_greatest_with_the_others_at_their_mean(
         np.testing.assert_allclose(one.latents, expected, rtol=0, atol=1e-12)
 
 
-def test_traversals_are_decoded_on_a_centred_grid(autoencoder: Autoencoder) -> None:
+def test_traversals_are_decoded_on_a_centred_grid(coder: ConvolutionalShape) -> None:
     latents = np.array([[0.0, -2.0, 1.0], [4.0, 2.0, 1.0]])
-    first = traverse(autoencoder, latents, steps=(0.0, 1.0))[0]
+    first = traverse(coder, latents, steps=(0.0, 1.0))[0]
     with torch.no_grad():
-        logits = autoencoder.decode(torch.tensor([first.latents]))
+        logits = coder.network.decode(torch.tensor([first.latents]))
     np.testing.assert_array_equal(first.cube.array, (logits[0, 0] > 0).numpy())
     grid = first.cube.grid
     assert (grid.shape, grid.axis_codes) == (CUBE_SHAPE, "LPS")
@@ -154,6 +154,8 @@ def test_traversals_are_decoded_on_a_centred_grid(autoencoder: Autoencoder) -> N
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (5, 2), (3,)])
-def test_latents_of_another_autoencoder_are_refused(autoencoder: Autoencoder, shape: tuple[int, ...]) -> None:
+def test_latents_of_another_autoencoder_are_refused(
+    coder: ConvolutionalShape, shape: tuple[int, ...]
+) -> None:
     with pytest.raises(InputError, match="3 columns"):
-        traverse(autoencoder, np.zeros(shape))
+        traverse(coder, np.zeros(shape))

@@ -153,10 +153,17 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Latent shape of one disc, and the IoU between its cube and the cube decoded from the latents."""
+    """Latent shape of one disc."""
 
     latents: tuple[float, ...]
+    """In standard deviations of the discs that the shape model was trained on, the most telling first."""
     reconstruction_iou: float
+    """IoU between the disc's cube and the cube decoded from latents and pose."""
+    plausibility: float = float("nan")
+    """Share of the training discs whose shape is at least as unusual: 0 for one unlike all of them."""
+    pose: tuple[float, ...] = ()
+    """Shift of the disc's own frame from the cube's centre (3; mm along L, P, S) and its rotation vector (3;
+    degrees about L, P, S); empty if the latents hold the pose too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from discometry.core.errors import BundleError, InputError
 from discometry.core.records import CUBE_SHAPE
 from discometry.io.bundle import Component
+from discometry.networks.shape_coder import Codes, share_beyond
 
 __all__ = [
     "Autoencoder",
     "AutoencoderConfig",
-    "autoencoder_component",
+    "ConvolutionalShape",
     "build_autoencoder",
-    "decode",
-    "encode_cubes",
-    "load_autoencoder",
+    "convolutional_component",
+    "load_convolutional",
 ]
 
 _BATCH = 8
@@ -34,6 +34,7 @@ _LEVELS = 5
 _START_LOGIT = -4.0
 """Bias of the output before training: one voxel in sixty is disc. From 0, the first hundreds of steps go by
 unlearning an empty cube."""
+_DISTANCES = "distances"
 _SMALLEST = CUBE_SHAPE[0] // 2**_LEVELS
 
 
@@ -123,18 +124,58 @@ def build_autoencoder(config: AutoencoderConfig, *, seed: int = 0) -> Autoencode
         return Autoencoder(config)
 
 
-def autoencoder_component(network: Autoencoder, **card: Any) -> Component:
-    """Pack a network for a bundle.
+@dataclass(frozen=True, slots=True, eq=False)
+class ConvolutionalShape:
+    """A trained autoencoder; a :class:`~discometry.networks.shape_coder.ShapeCoder` of raw poses.
+
+    ``distances`` (m,) are quantiles of the training discs' distance from the middle of all latents.
+    """
+
+    network: Autoencoder
+    distances: NDArray[np.float64]
+
+    @property
+    def latents(self) -> int:
+        """Numbers that describe a disc's shape, its pose included."""
+        return self.network.config.latents
+
+    @property
+    def pose_numbers(self) -> int:
+        """None: the pose is in the latents."""
+        return 0
+
+    def encode(self, cubes: NDArray[np.bool_]) -> Codes:
+        """Describe disc cubes, Nx64x64x64."""
+        if len(cubes) == 0:
+            return Codes(np.zeros((0, self.latents)), np.zeros((0, 0)))
+        latents = _apply(lambda part: self.network.encode(part.unsqueeze(1)).double(), cubes, self.network)
+        return Codes(latents, np.zeros((len(cubes), 0)))
+
+    def decode(self, codes: Codes) -> NDArray[np.bool_]:
+        """Give the cubes, Nx64x64x64, that codes stand for: the voxels more likely disc than not."""
+        if len(codes.latents) == 0:
+            return np.zeros((0, *CUBE_SHAPE), dtype=bool)
+        return _apply(lambda part: self.network.decode(part)[:, 0] > 0, codes.latents, self.network)
+
+    def plausibility(self, latents: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Share of the training discs that lie at least as far from the middle of all, (N,), 0 to 1."""
+        return share_beyond(latents, self.distances)
+
+
+def convolutional_component(model: ConvolutionalShape, **card: Any) -> Component:
+    """Pack a model for a bundle.
 
     Convolution and linear weights are kept in float16, the rest as it is; ``card`` joins the config as notes.
     """
-    tensors = {name: _packed(tensor.detach().cpu().numpy()) for name, tensor in network.state_dict().items()}
-    config = {"network": asdict(network.config), **card}
+    state = model.network.state_dict().items()
+    tensors = {name: _packed(tensor.detach().cpu().numpy()) for name, tensor in state}
+    config = {"kind": "convolutional", "network": asdict(model.network.config), **card}
+    tensors[_DISTANCES] = model.distances.astype(np.float32)
     return Component("autoencoder", config=config, tensors=tensors, payload=None)
 
 
-def load_autoencoder(component: Component) -> Autoencoder:
-    """Rebuild a network, float32 and in evaluation mode, from a bundle's ``autoencoder`` component.
+def load_convolutional(component: Component) -> ConvolutionalShape:
+    """Rebuild a model, float32 and in evaluation mode, from a bundle's ``autoencoder`` component.
 
     Raises
     ------
@@ -142,31 +183,21 @@ def load_autoencoder(component: Component) -> Autoencoder:
         If the weights are not those of the network that the config describes.
     """
     try:
+        tensors = {name: np.array(value) for name, value in component.tensors.items()}
+        distances = tensors.pop(_DISTANCES).astype(np.float64)
         network = build_autoencoder(AutoencoderConfig.from_json(component.config["network"]))
-        network.load_state_dict(
-            {name: torch.from_numpy(np.array(value)) for name, value in component.tensors.items()}
-        )
+        network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
     except (KeyError, TypeError, InputError, RuntimeError) as error:
         raise BundleError(
             f"an autoencoder whose weights and config disagree ({str(error).splitlines()[0]})",
             expected="the weights of the network that the config names",
             action="train the autoencoder again, or use the shipped bundle",
         ) from error
-    return network.eval()
+    return ConvolutionalShape(network.eval(), distances)
 
 
-def _packed(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _packed(value: NDArray[Any]) -> NDArray[Any]:
     return value.astype(np.float16) if value.ndim > 1 else value
-
-
-def encode_cubes(cubes: NDArray[np.bool_], autoencoder: Autoencoder) -> NDArray[np.float64]:
-    """Map cubes, Nx64x64x64, to latents, Nxk."""
-    return _apply(lambda part: autoencoder.encode(part.unsqueeze(1)).double(), cubes, autoencoder)
-
-
-def decode(latents: NDArray[np.float64], autoencoder: Autoencoder) -> NDArray[np.bool_]:
-    """Map latents, Nxk, to cubes, Nx64x64x64: the voxels more likely disc than not."""
-    return _apply(lambda part: autoencoder.decode(part)[:, 0] > 0, latents, autoencoder)
 
 
 def _apply(

@@ -11,7 +11,7 @@ from scipy import stats
 from discometry.core.errors import InputError
 from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Geometry
 from discometry.core.volume import Grid, Volume
-from discometry.networks.autoencoder import Autoencoder, decode
+from discometry.networks.shape_coder import Codes, ShapeCoder
 
 __all__ = ["STEPS", "Correlations", "Traversal", "correlations", "latent_correlations", "traverse"]
 
@@ -92,14 +92,14 @@ def latent_correlations(latents: FloatArray) -> Correlations:
 
 
 def traverse(
-    autoencoder: Autoencoder, latents: FloatArray, *, steps: tuple[float, ...] = STEPS
+    coder: ShapeCoder, latents: FloatArray, *, steps: tuple[float, ...] = STEPS
 ) -> tuple[Traversal, ...]:
     """Decode synthetic discs along each latent, the others at their mean over the discs given.
 
     Parameters
     ----------
-    autoencoder
-        A trained network; it is used in evaluation mode, whatever mode it is in.
+    coder
+        A trained shape model.
     latents
         Nxk latents of real discs; their least, greatest and mean values span the traversals.
     steps
@@ -107,20 +107,22 @@ def traverse(
 
     Returns
     -------
-    For each latent in turn, one disc a step: a boolean cube centred on the world's origin, axes L, P, S.
+    For each latent in turn, one disc a step: a boolean cube centred on the world's origin, axes L, P, S. A
+    model that keeps the pose apart shows it unturned.
     """
-    if latents.ndim != 2 or latents.shape[1] != autoencoder.config.latents or not len(latents):
+    if latents.ndim != 2 or latents.shape[1] != coder.latents or not len(latents):
         raise InputError(
             f"latents of shape {latents.shape}",
-            expected=f"one row a disc, {autoencoder.config.latents} columns",
-            action="give the latents of discs encoded by this autoencoder",
+            expected=f"one row a disc, {coder.latents} columns",
+            action="give the latents of discs encoded by this model",
         )
     low, high, mean = latents.min(axis=0), latents.max(axis=0), latents.mean(axis=0)
     found = []
     for latent in range(latents.shape[1]):
         points = np.tile(mean, (len(steps), 1))
         points[:, latent] = low[latent] + np.array(steps) * (high[latent] - low[latent])
-        for point, cube in zip(points, decode(points, autoencoder), strict=True):
+        codes = Codes(points, np.zeros((len(points), coder.pose_numbers)))
+        for point, cube in zip(points, coder.decode(codes), strict=True):
             vector = tuple(float(value) for value in point)
             found.append(Traversal(latent, vector[latent], vector, Volume(_centred_grid(), cube)))
     return tuple(found)

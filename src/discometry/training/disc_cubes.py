@@ -38,6 +38,12 @@ class CubeSet:
     cubes: BoolArray
     spines: tuple[str, ...]
 
+    @classmethod
+    def together(cls, *sets: CubeSet) -> CubeSet:
+        """Join several sets, one after the other."""
+        names = tuple(name for one in sets for name in one.spines)
+        return cls(np.concatenate([one.cubes for one in sets]), names)
+
     def split(self, *, part: float, seed: int) -> tuple[CubeSet, CubeSet]:
         """Split into training and validation so that no spine is in both; at least one validates.
 

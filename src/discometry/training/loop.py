@@ -35,11 +35,11 @@ from discometry.training.history import EpochRecord, Progress, history_csv, loss
 __all__ = ["EpochRecord", "FitResult", "LoopConfig", "fit"]
 
 Batch = TypeVar("Batch")
-Stop = Literal["epochs", "patience", "time"]
+Stop = Literal["epochs", "patience", "time", "enough"]
 
 _log = logging.getLogger(__name__)
 
-_FREE = ("epochs", "patience", "accelerator", "checkpoint_every_s", "time_limit_s")
+_FREE = ("epochs", "patience", "enough", "accelerator", "checkpoint_every_s", "time_limit_s")
 """Options that may differ when a training is continued."""
 
 
@@ -51,6 +51,8 @@ class LoopConfig:
     """Most epochs to train."""
     patience: int = 15
     """Stop after this many epochs without a better validation IoU."""
+    enough: float | None = None
+    """Stop at a validation IoU above this; none: never."""
     learning_rate: float = 1e-3
     """Learning rate at the start."""
     schedule: Literal["constant", "cosine"] = "cosine"
@@ -335,6 +337,8 @@ class _Run:
 def _stop_reason(progress: Progress, config: LoopConfig) -> Stop | None:
     if progress.epoch >= config.epochs:
         return "epochs"
+    if config.enough is not None and progress.best and progress.best.val_iou > config.enough:
+        return "enough"
     if progress.epochs_without_better >= config.patience:
         return "patience"
     spent = sum(record.seconds for record in progress.history)
