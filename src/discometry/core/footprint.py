@@ -39,6 +39,7 @@ _RAGGED = 3.0
 _BEYOND = 0.3
 """Weight of keeping the outline within the voxel step that a face leaves it."""
 _OUTLINE_POINTS = 256
+_GAUSS = np.polynomial.legendre.leggauss(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +97,30 @@ class Superellipse:
         """Superellipse radius (m,) of unit points (m, 2), its gradient (m, 2), and its change with n (m,)."""
         n = self.exponent
         size = np.maximum(np.abs(unit), 1e-9)
-        power = size**n
-        total = power.sum(axis=1)
-        rho: FloatArray = total ** (1.0 / n)
-        gradient = np.sign(unit) * (rho / total)[:, None] * power / size
-        by_exponent = rho * ((power * np.log(size)).sum(axis=1) / (n * total) - np.log(total) / n**2)
+        logs = np.log(size)
+        power = np.exp(n * logs)
+        total = power[:, 0] + power[:, 1]
+        log_total = np.log(total)
+        rho: FloatArray = np.exp(log_total / n)
+        gradient = np.copysign(power / size, unit) * (rho / total)[:, None]
+        weighted = power * logs
+        by_exponent = rho * ((weighted[:, 0] + weighted[:, 1]) / (n * total) - log_total / n**2)
         return rho, gradient, by_exponent
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """A fitted outline: ``radius`` (m,) over equally spaced polar angles in the unit axes of ``base``."""
+    """A fitted outline: ``radius`` (m,) over equally spaced polar angles in the unit axes of ``base``.
+
+    ``rim`` (m,) is the radius of the wall where it meets the endplates. ``errors`` and ``rim_errors`` (m, k) are
+    what is not known of both: k independent deviations of one standard deviation each.
+    """
 
     base: Superellipse
     radius: FloatArray
+    rim: FloatArray
+    errors: FloatArray
+    rim_errors: FloatArray
 
     @property
     def angles(self) -> FloatArray:
@@ -119,23 +130,38 @@ class Footprint:
         return angles
 
     @property
+    def rays(self) -> FloatArray:
+        """Directions (m, 2) of the outline's points in unit axes."""
+        return np.stack([np.cos(self.angles), np.sin(self.angles)], axis=1)
+
+    @property
     def outline(self) -> FloatArray:
         """Points of the outline (m, 2), mm."""
-        unit = np.stack([np.cos(self.angles), np.sin(self.angles)], axis=1)
-        return self.base.from_unit(unit * self.radius[:, None])
+        return self.base.from_unit(self.rays * self.radius[:, None])
 
     @property
     def area_mm2(self) -> float:
         """Area inside the outline."""
-        a, b = self.base.half_mm
-        return float(np.pi * a * b * np.mean(self.radius**2))
+        return self._area(self.radius)
 
-    def quadrature(self, rings: int = 12) -> tuple[FloatArray, FloatArray]:
-        """Points (rings * m, 2) in unit axes that cover the inside, and their weights, which sum to one."""
-        share = (np.arange(rings) + 0.5) / rings
-        unit = np.stack([np.cos(self.angles), np.sin(self.angles)], axis=1) * self.radius[:, None]
-        weights = share[:, None] * self.radius**2
-        return (share[:, None, None] * unit).reshape(-1, 2), (weights / weights.sum()).ravel()
+    @property
+    def rim_area_mm2(self) -> float:
+        """Area inside the endplates' rim."""
+        return self._area(self.rim)
+
+    def _area(self, radius: FloatArray) -> float:
+        a, b = self.base.half_mm
+        return float(np.pi * a * b * np.mean(radius**2))
+
+    def quadrature(self) -> tuple[FloatArray, FloatArray]:
+        """Points (5 m, 2) in unit axes that cover the inside, and their weights, which sum to one.
+
+        Polynomials up to the eighth degree are integrated exactly along every ray.
+        """
+        share, part = (0.5 * (values + shift) for values, shift in zip(_GAUSS, (1.0, 0.0), strict=True))
+        weights = (part * share)[:, None] * self.radius**2
+        unit = share[:, None, None] * (self.rays * self.radius[:, None])
+        return unit.reshape(-1, 2), (weights / weights.sum()).ravel()
 
     def contains(self, unit: FloatArray, *, margin: float) -> NDArray[np.bool_]:
         """Tell which unit points lie inside the outline or less than ``margin`` (unit) outside."""
@@ -170,20 +196,29 @@ def fit_footprint(rim: RimFaces, start: Superellipse, *, rough: bool = False) ->
         Leave out the Fourier series.
     """
     base, bow, misfit = _fit_superellipse(rim, start)
-    if rough:
-        wall = np.zeros(2 * (_ORDER + 2 * _WALL_ORDER) + 3)
-    else:
-        wall = _fit_correction(rim, base, bow, _SPREAD * min(_LOOSEN, misfit))
     angles = (np.arange(_OUTLINE_POINTS, dtype=np.float64) + 0.5) * (2.0 * np.pi / _OUTLINE_POINTS)
-    terms, _ = fourier(angles, _ORDER)
-    low = 2 * _WALL_ORDER + 1
-    split = (terms.shape[1], terms.shape[1] + low)
-    mid, lean, bend = np.split(wall, split)
-    level = np.linspace(-1.0, 1.0, 9)[:, None]
-    reach = terms @ mid + (terms[:, :low] @ lean) * level + (terms[:, :low] @ bend) * level**2
     n = base.exponent
     plain = (np.abs(np.cos(angles)) ** n + np.abs(np.sin(angles)) ** n) ** (-1.0 / n)
-    return Footprint(base, plain * np.maximum(1.0 + reach.max(axis=0), 0.1))
+    if rough:
+        none = np.zeros((len(angles), 0))
+        return Footprint(base, plain * (1.0 + max(bow, 0.0)), plain * (1.0 + bow), none, none)
+    wall, errors = _fit_correction(rim, base, bow, _SPREAD * min(_LOOSEN, misfit))
+    terms, _ = fourier(angles, _ORDER)
+    low = terms[:, : 2 * _WALL_ORDER + 1]
+    level = np.linspace(-1.0, 1.0, 9)
+    parts = np.split(wall, (terms.shape[1], terms.shape[1] + low.shape[1]))
+    middle, lean, bend = terms @ parts[0], low @ parts[1], low @ parts[2]
+    reach = middle + lean * level[:, None] + bend * level[:, None] ** 2
+    widest = level[reach.argmax(axis=0)][:, None]
+    at_widest = np.concatenate([terms, low * widest, low * widest**2], axis=1)
+    at_rim = np.concatenate([terms, np.zeros_like(low), low], axis=1)
+    return Footprint(
+        base,
+        plain * np.maximum(1.0 + reach.max(axis=0), 0.1),
+        plain * np.maximum(1.0 + middle + bend, 0.1),
+        plain[:, None] * (at_widest @ errors),
+        plain[:, None] * (at_rim @ errors),
+    )
 
 
 def _fit_superellipse(rim: RimFaces, start: Superellipse) -> tuple[Superellipse, float, float]:
@@ -231,8 +266,13 @@ def _fit_superellipse(rim: RimFaces, start: Superellipse) -> tuple[Superellipse,
     return base, bow, misfit
 
 
-def _fit_correction(rim: RimFaces, base: Superellipse, bow: float, spread: float) -> FloatArray:
-    """Coefficients of the relative radius: Fourier series of middle, lean and bow, one after the other."""
+def _fit_correction(
+    rim: RimFaces, base: Superellipse, bow: float, spread: float
+) -> tuple[FloatArray, FloatArray]:
+    """Coefficients (m,) of the relative radius, and their independent errors (m, m).
+
+    They are the Fourier series of middle, lean and bow, one after the other.
+    """
     unit = base.to_unit(rim.xy)
     rho, gradient, _ = base.radius(unit)
     low = 2 * _WALL_ORDER + 1
@@ -266,7 +306,7 @@ def _fit_correction(rim: RimFaces, base: Superellipse, bow: float, spread: float
         normal = scaled.T @ design
         normal[np.diag_indices_from(normal)] += stiffness
         found = np.linalg.solve(normal, scaled.T @ target)
-    return found
+    return found, np.linalg.cholesky(np.linalg.inv(normal))
 
 
 def _beyond(rim: RimFaces, slope: FloatArray, residual: FloatArray) -> tuple[FloatArray, FloatArray]:

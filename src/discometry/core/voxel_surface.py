@@ -8,7 +8,7 @@ axis.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +29,30 @@ class VoxelSurface:
 
     ``points`` (n, 3) are the middles of the faces in mm along L, P, S from the centre of voxel (0, 0, 0);
     ``normals`` (n, 3) unit vectors to the outside, from the smoothed mask; ``axis`` (n,) the array axis that
-    the face lies across.
+    the face lies across; ``step_mm`` (n,) the voxel size along it; ``known_mm`` (n,) the part of that step
+    along the normal; ``covers_mm2`` (n,) the face's area seen along the normal.
     """
 
     points: FloatArray
     normals: FloatArray
     axis: NDArray[np.intp]
+    step_mm: FloatArray
+    known_mm: FloatArray
+    covers_mm2: FloatArray
+
+    @property
+    def area_mm2(self) -> float:
+        """Area of the smooth surface.
+
+        A face's part of it, seen along the normal, is what the surface has there of its component along the
+        face's axis; the components' squares sum to one (Lenoir, Malgouyres and Revenu 1996).
+        """
+        return float(self.covers_mm2.sum())
+
+    def thinned(self, most: int) -> VoxelSurface:
+        """Keep every k-th face, so that about as many as asked for are left."""
+        step = max(1, len(self.axis) // most)
+        return VoxelSurface(*(getattr(self, item.name)[::step] for item in fields(self)))
 
 
 def voxel_surface(mask: Volume, *, smoothing_mm: float = _SMOOTHING_MM) -> VoxelSurface:
@@ -54,7 +72,7 @@ def voxel_surface(mask: Volume, *, smoothing_mm: float = _SMOOTHING_MM) -> Voxel
     for axis in range(3):
         kernel = _gaussian(inside.shape[axis], max(smoothing_mm / spacing[axis], _LEAST_SMOOTHING_VOXELS))
         smooth = np.moveaxis(np.tensordot(kernel, smooth, axes=(1, axis)), 0, axis)
-    index, normals, across = [], [], []
+    index, normals, axes = [], [], []
     for axis in range(3):
         near = np.nonzero(np.diff(inside.view(np.int8), axis=axis))
         far = tuple(i + (a == axis) for a, i in enumerate(near))
@@ -62,13 +80,20 @@ def voxel_surface(mask: Volume, *, smoothing_mm: float = _SMOOTHING_MM) -> Voxel
         middle[:, axis] += 0.5
         index.append(middle)
         normals.append(-(_gradient(smooth, near) + _gradient(smooth, far)) / spacing)
-        across.append(np.full(len(middle), axis))
+        axes.append(np.full(len(middle), axis))
     normal = np.concatenate(normals)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    across = np.concatenate(axes)
+    step = spacing[across]
+    # The array's axes are at right angles, so a normal's component along one is its cosine with it.
+    cosine = np.abs(normal[np.arange(len(across)), across])
     return VoxelSurface(
         points=np.concatenate(index) @ mask.grid.affine[:3, :3].T,
         normals=normal @ mask.grid.direction.T,
-        axis=np.concatenate(across),
+        axis=across,
+        step_mm=step,
+        known_mm=cosine * step,
+        covers_mm2=cosine * (spacing.prod() / step),
     )
 
 

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from discometry.core.disc_shape import fit_disc_shape
 from discometry.core.records import Disc, Geometry
+from discometry.core.shape_measures import shape_measures
 from discometry.core.volume import Volume
+from discometry.core.voxel_surface import voxel_surface
 
 __all__ = ["measure", "measure_mask"]
 
@@ -55,23 +57,12 @@ def measure_mask(mask: Volume) -> Geometry:
         return Geometry()
     volume = float(np.count_nonzero(inside.array)) * inside.grid.voxel_volume_mm3
     plain = replace(_paper_measures(inside), volume_mm3=volume)
-    shape = fit_disc_shape(inside)
+    surface = voxel_surface(inside)
+    shape = fit_disc_shape(inside, surface)
     if shape is None or not shape.plausible(inside):
         return plain
-    sagittal, coronal, transverse = shape.angles_deg()
-    lateral, ap = shape.widths_mm()
-    area = shape.footprint.area_mm2
-    return replace(
-        plain,
-        height_mean_mm=volume / area,
-        width_ap_mm=ap,
-        width_lateral_mm=lateral,
-        angle_sagittal_deg=sagittal,
-        angle_coronal_deg=coronal,
-        angle_transverse_deg=transverse,
-        wedge_deg=shape.wedge_deg(),
-        footprint_mm2=area,
-    )
+    measured = shape_measures(shape, surface, volume, inside.grid.voxel_volume_mm3)
+    return replace(plain, **{name: value for name, (value, _) in measured.items()})
 
 
 def _tight(mask: Volume) -> Volume | None:
