@@ -103,7 +103,7 @@ def trial(disc: PhantomDisc, mask: Volume) -> Trial:
     true = disc.geometry()
     errors = {name: getattr(found, name) - getattr(true, name) for name in MEASURES}
     errors |= {name: getattr(found, name) - getattr(true, same) for name, same in PAPER.items()}
-    for name in ("volume_mm3", "footprint_mm2"):
+    for name in ("volume_mm3", "footprint_mm2", "surface_mm2"):
         errors[name] *= 100.0 / getattr(true, name)
     angles = (true.angle_sagittal_deg, true.angle_coronal_deg, true.angle_transverse_deg)
     return Trial(errors, max(abs(angle) for angle in angles), seconds)

@@ -34,6 +34,8 @@ _ROUGH_FACES = 1500
 """About how many faces the rough turns are content with."""
 _RIM_COSINE = 0.72
 """Faces whose normal is within this cosine of the disc's plane belong to the side wall .."""
+_WITHIN = 0.4
+"""Nothing this near to the middle (a part of the half widths) is side wall."""
 _ENDPLATE_COSINE = 0.75
 """.. and those nearer to the disc's axis than this to an endplate."""
 _ENDPLATE_DEGREE = 4
@@ -79,6 +81,8 @@ class DiscShape:
     to_plane: FloatArray
     shift_mm: FloatArray
     """How far (2,) the superior endplate's middle lies from the inferior's in the frame's plane."""
+    wall_mm: float
+    """Half the height of the side wall over which its faces were found."""
 
     @property
     def posterior(self) -> FloatArray:
@@ -188,8 +192,7 @@ def _fit_in_frame(
     finest = float(min(inside.grid.spacing_mm))
     xyz = (surface.points - frame.origin) @ frame.axes
     normals = surface.normals @ frame.axes
-    along = (inside.grid.direction.T @ frame.axes)[surface.axis]
-    rim = _rim_faces(xyz, normals, along, surface.step_mm, base, finest)
+    rim = _rim_faces(surface, xyz, normals, inside.grid.direction.T @ frame.axes, base)
     if rim is None:
         return None
     footprint = fit_footprint(rim, base, rough=rough)
@@ -205,7 +208,7 @@ def _fit_in_frame(
             unit=unit,
             height=xyz[faces, 2],
             known=surface.known_mm[faces],
-            step_mm=surface.step_mm[faces],
+            shared=surface.shared[faces],
             finest_mm=finest,
             area_mm2=footprint.area_mm2,
         )
@@ -226,6 +229,7 @@ def _fit_in_frame(
         inferior=endplates[1],
         to_plane=_projection(points, at, weights, endplates[0].degree),
         shift_mm=middles[0] - middles[1],
+        wall_mm=float(np.mean(1.0 / rim.level_per_mm)),
     )
 
 
@@ -258,36 +262,34 @@ def _long_axis(moments: FloatArray, fitted: float, frame: Frame) -> float:
 
 
 def _rim_faces(
-    xyz: FloatArray,
-    normals: FloatArray,
-    along: FloatArray,
-    step_mm: FloatArray,
-    base: Superellipse,
-    finest_mm: float,
+    surface: VoxelSurface, xyz: FloatArray, normals: FloatArray, array_axes: FloatArray, base: Superellipse
 ) -> RimFaces | None:
     """Pick the faces of the side wall and tell how high between its edges each lies."""
-    unit = base.to_unit(xyz[:, :2])
-    radius, _, _ = base.radius(unit)
-    outward = np.einsum("ij,ij->i", normals[:, :2], xyz[:, :2] - base.centre) > 0.0
-    wall = (np.abs(normals[:, 2]) < _RIM_COSINE) & outward & (radius > 0.4)
-    if np.count_nonzero(wall) < _LEAST_FACES:
+    finest = float(surface.step_mm.min())
+    upright = np.flatnonzero(np.abs(normals[:, 2]) < _RIM_COSINE)
+    outward = np.einsum("ij,ij->i", normals[upright, :2], xyz[upright, :2] - base.centre) > 0.0
+    unit = base.to_unit(xyz[upright, :2])
+    outer = outward & (unit[:, 0] ** 2 + unit[:, 1] ** 2 > _WITHIN**2)
+    wall, unit = upright[outer], unit[outer]
+    if len(wall) < _LEAST_FACES:
         return None
     # Middle and half height of the wall, smooth around the rim; a uniform spread has its mean at half.
-    terms, _ = fourier(np.arctan2(unit[wall, 1], unit[wall, 0]), 4)
+    terms, _ = fourier(np.arctan2(unit[:, 1], unit[:, 0]), 4)
     normal = terms.T @ terms + np.eye(terms.shape[1])
     above = xyz[wall, 2] - terms @ np.linalg.solve(normal, terms.T @ xyz[wall, 2])
     half = 2.0 * (terms @ np.linalg.solve(normal, terms.T @ np.abs(above)))
-    half = np.maximum(half, min(0.5, finest_mm))
+    half = np.maximum(half, min(0.5, finest))
     level = above / half
     kept = np.abs(level) < 2.0
-    chosen = np.flatnonzero(wall)[kept]
+    chosen = wall[kept]
     if len(chosen) < _LEAST_FACES:
         return None
     return RimFaces(
         xy=xyz[chosen, :2],
         level=level[kept],
         level_per_mm=1.0 / half[kept],
-        along=along[chosen],
-        step_mm=step_mm[chosen],
-        finest_mm=finest_mm,
+        along=array_axes[surface.axis[chosen]],
+        step_mm=surface.step_mm[chosen],
+        shared=surface.shared[chosen],
+        finest_mm=finest,
     )

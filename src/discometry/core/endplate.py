@@ -31,14 +31,14 @@ class EndplateFaces:
     """Faces of one endplate, n of them.
 
     ``unit`` (n, 2) in the outline's unit axes; ``height`` (n,) mm along the disc's axis; ``known`` (n,) mm,
-    the voxel step along the surface's normal; ``step_mm`` (n,) voxel size across the face; ``finest_mm`` the
-    smallest voxel size; ``area_mm2`` of the endplate.
+    the voxel step along the surface's normal; ``shared`` (n,) how many faces err with it, itself included;
+    ``finest_mm`` the smallest voxel size; ``area_mm2`` of the endplate.
     """
 
     unit: FloatArray
     height: FloatArray
     known: FloatArray
-    step_mm: FloatArray
+    shared: FloatArray
     finest_mm: float
     area_mm2: float
 
@@ -80,7 +80,7 @@ def fit_endplate(faces: EndplateFaces, degree: int) -> Endplate:
     tilt, by as much from middle to edge) that no face shows.
     """
     rounding = faces.known**2 / 12.0
-    weights = 1.0 / (rounding * (faces.step_mm / faces.finest_mm) ** 2 + (_FLOOR_VOXELS * faces.finest_mm) ** 2)
+    weights = 1.0 / (rounding * faces.shared + (_FLOOR_VOXELS * faces.finest_mm) ** 2)
     terms = monomials(faces.unit, degree)
     scaled = terms * weights
     normal = scaled @ terms.T

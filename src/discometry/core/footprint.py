@@ -28,6 +28,9 @@ _SPREAD = 0.1
 _LOOSEN = 3.0
 """.. and at most by how much more where it does not: real discs are not superellipses."""
 _WALL_SPREAD = 0.02
+"""Standard deviation expected of the coefficients of lean and bulge .."""
+_BOW_SPREAD = 0.1
+""".. and of the bulge's mean around the disc."""
 _EXPONENT = (2.5, 0.7)
 """Superellipse exponent expected (mean, standard deviation); lumbar discs have 2.2 to 2.8."""
 _FLOOR_VOXELS = 0.15
@@ -48,7 +51,8 @@ class RimFaces:
 
     ``xy`` (n, 2) mm; ``level`` (n,) from -1 at the lower to 1 at the upper edge of the rim and
     ``level_per_mm`` (n,) its change with height; ``along`` (n, 3) unit vector of each face's voxel axis in
-    the disc's frame; ``step_mm`` (n,) voxel size along it; ``finest_mm`` the smallest voxel size.
+    the disc's frame; ``step_mm`` (n,) voxel size along it; ``shared`` (n,) how many faces err with it, itself included;
+    ``finest_mm`` the smallest voxel size.
     """
 
     xy: FloatArray
@@ -56,13 +60,13 @@ class RimFaces:
     level_per_mm: FloatArray
     along: FloatArray
     step_mm: FloatArray
+    shared: FloatArray
     finest_mm: float
 
     def weights(self, gradient: FloatArray) -> FloatArray:
         """Inverse variance of an implicit function whose gradient (n, 3; per mm) is given, at every face."""
         known = np.einsum("ij,ij->i", gradient, self.along) * self.step_mm
-        # One independent error per patch of step x step: the square of step over finest step faces share it.
-        variance = known**2 / 12.0 * (self.step_mm / self.finest_mm) ** 2
+        variance = known**2 / 12.0 * self.shared
         floor = (_FLOOR_VOXELS * self.finest_mm) ** 2 * np.einsum("ij,ij->i", gradient, gradient)
         inverse: FloatArray = 1.0 / (variance + floor)
         return inverse
@@ -248,8 +252,8 @@ def _fit_superellipse(rim: RimFaces, start: Superellipse) -> tuple[Superellipse,
         right = -(jacobian * weights[:, None]).T @ residual
         normal[5, 5] += spread**-2
         right[5] += (expected - base.exponent) * spread**-2
-        normal[6, 6] += 0.1**-2
-        right[6] -= bow * 0.1**-2
+        normal[6, 6] += _BOW_SPREAD**-2
+        right[6] -= bow * _BOW_SPREAD**-2
         normal[np.diag_indices(7)] *= 1.0 + 1e-3
         step = np.linalg.solve(normal, right)
         half = np.asarray(base.half_mm)
@@ -282,6 +286,7 @@ def _fit_correction(
     by_angle = np.concatenate([slopes, slopes[:, :low] * level, slopes[:, :low] * level**2], axis=1)
     order = np.concatenate([[1.0], np.repeat(np.arange(1.0, _ORDER + 1.0), 2)])
     stiffness = np.concatenate([(order**2 / spread) ** 2, np.full(2 * low, _WALL_SPREAD**-2)])
+    stiffness[-low] = _BOW_SPREAD**-2
     # The gradient of the polar angle in unit axes.
     turning = np.column_stack([-unit[:, 1], unit[:, 0]]) / np.maximum(
         np.sum(unit**2, axis=1, keepdims=True), 1e-6

@@ -23,6 +23,9 @@ FloatArray = NDArray[np.float64]
 INSET = 0.1
 """How far inside the outline, as a part of the diameter, the heights near its ends are taken."""
 
+_LENGTHEN = (0.7, 1.5)
+"""Bounds of what the wall's height by the endplates is of its height by its faces."""
+
 Measured = dict[str, tuple[float, float]]
 """Value and spread by name."""
 
@@ -43,7 +46,7 @@ def shape_measures(shape: DiscShape, surface: VoxelSurface, volume_mm3: float, v
     area, area_spread = outline["footprint_mm2"]
     # Each face leaves a voxel undecided, and a whole layer where an endplate lies along the voxels.
     unseen = math.hypot(shape.superior.unseen_mm, shape.inferior.unseen_mm)
-    volume_spread = math.hypot(voxel_mm3 * math.sqrt(len(surface.axis) / 12.0), unseen * area)
+    volume_spread = math.hypot(voxel_mm3 * math.sqrt(surface.count.sum() / 12.0), unseen * area)
     height = volume_mm3 / area
     of_volume, of_area = volume_spread / volume_mm3, area_spread / area
     return {
@@ -74,8 +77,10 @@ def _outline_measures(shape: DiscShape) -> Measured:
     ring = cell * footprint.radius[:, None] * footprint.errors
     by_area = ring.sum(axis=0)
     by_rim = (cell * footprint.rim[:, None] * footprint.rim_errors).sum(axis=0)
-    bulge = math.sqrt(area / math.pi) - math.sqrt(rim_area / math.pi)
-    by_bulge = (by_area - by_rim) / (2.0 * math.sqrt(area * math.pi))
+    # The wall's parabola, from the height over which its faces were found to where it meets the endplates.
+    lengthen = float(np.clip(_rim_height(shape) / (2.0 * shape.wall_mm), *_LENGTHEN)) ** 2
+    bulge = lengthen * (math.sqrt(area / math.pi) - math.sqrt(rim_area / math.pi))
+    by_bulge = lengthen * (by_area - by_rim) / (2.0 * math.sqrt(area * math.pi))
     moments = own.T @ shape.moments @ own
     by_angle = (points[:, 0] * points[:, 1]) @ ring / (area * max(abs(moments[0, 0] - moments[1, 1]), 1.0))
     left = shape.next_frame().axes[:, 0]
@@ -89,6 +94,13 @@ def _outline_measures(shape: DiscShape) -> Measured:
             math.degrees(float(np.linalg.norm(by_angle))),
         ),
     }
+
+
+def _rim_height(shape: DiscShape) -> float:
+    """Height of the disc between its endplates close to the outline, averaged around it, mm."""
+    rim = shape.footprint.rays * (0.97 * shape.footprint.radius)[:, None]
+    between = shape.superior.coefficients - shape.inferior.coefficients
+    return float(np.mean(between @ monomials(rim, shape.superior.degree)))
 
 
 def _angles(shape: DiscShape) -> Measured:

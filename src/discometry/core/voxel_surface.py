@@ -30,7 +30,8 @@ class VoxelSurface:
     ``points`` (n, 3) are the middles of the faces in mm along L, P, S from the centre of voxel (0, 0, 0);
     ``normals`` (n, 3) unit vectors to the outside, from the smoothed mask; ``axis`` (n,) the array axis that
     the face lies across; ``step_mm`` (n,) the voxel size along it; ``known_mm`` (n,) the part of that step
-    along the normal; ``covers_mm2`` (n,) the face's area seen along the normal.
+    along the normal; ``count`` (n,) how many faces it stands for; ``covers_mm2`` (n,) their area seen along
+    the normal.
     """
 
     points: FloatArray
@@ -38,6 +39,7 @@ class VoxelSurface:
     axis: NDArray[np.intp]
     step_mm: FloatArray
     known_mm: FloatArray
+    count: FloatArray
     covers_mm2: FloatArray
 
     @property
@@ -49,6 +51,16 @@ class VoxelSurface:
         """
         return float(self.covers_mm2.sum())
 
+    @property
+    def shared(self) -> FloatArray:
+        """How many faces that are fitted to err together (n,).
+
+        Faces across thick slices do over whole patches: there is one independent error per square of the
+        slice's thickness.
+        """
+        shared: FloatArray = (self.step_mm / self.step_mm.min()) ** 2 / self.count
+        return shared
+
     def thinned(self, most: int) -> VoxelSurface:
         """Keep every k-th face, so that about as many as asked for are left."""
         step = max(1, len(self.axis) // most)
@@ -57,6 +69,8 @@ class VoxelSurface:
 
 def voxel_surface(mask: Volume, *, smoothing_mm: float = _SMOOTHING_MM) -> VoxelSurface:
     """Find the faces of a boolean mask; outside the grid nothing is inside.
+
+    Of the many faces across thick slices, which say little, every k-th stands for all.
 
     Parameters
     ----------
@@ -68,22 +82,27 @@ def voxel_surface(mask: Volume, *, smoothing_mm: float = _SMOOTHING_MM) -> Voxel
     """
     spacing = np.asarray(mask.grid.spacing_mm)
     inside = np.pad(np.asarray(mask.array, dtype=bool), 2)
-    smooth = inside.astype(np.float32)
+    first, second, third = (
+        _gaussian(count, max(smoothing_mm / size, _LEAST_SMOOTHING_VOXELS))
+        for count, size in zip(inside.shape, spacing, strict=True)
+    )
+    smooth = second @ (inside.astype(np.float32) @ third.T)
+    smooth = (first @ smooth.reshape(len(first), -1)).reshape(smooth.shape)
+    flat = inside.ravel()  # The margin keeps the last voxel of a line from meeting the first of the next.
+    index, normals, axes, counts = [], [], [], []
     for axis in range(3):
-        kernel = _gaussian(inside.shape[axis], max(smoothing_mm / spacing[axis], _LEAST_SMOOTHING_VOXELS))
-        smooth = np.moveaxis(np.tensordot(kernel, smooth, axes=(1, axis)), 0, axis)
-    index, normals, axes = [], [], []
-    for axis in range(3):
-        near = np.nonzero(np.diff(inside.view(np.int8), axis=axis))
-        far = tuple(i + (a == axis) for a, i in enumerate(near))
-        middle = np.stack(near, axis=1) - 2.0
+        every = max(1, int(spacing[axis] / spacing.min() / 2.0))
+        stride = _strides(inside.shape)[axis]
+        near = np.flatnonzero(flat[stride:] != flat[:-stride])[::every]
+        middle = np.stack(np.unravel_index(near, inside.shape), axis=1) - 2.0
         middle[:, axis] += 0.5
         index.append(middle)
-        normals.append(-(_gradient(smooth, near) + _gradient(smooth, far)) / spacing)
+        normals.append(-(_gradient(smooth, near) + _gradient(smooth, near + stride)) / spacing)
         axes.append(np.full(len(middle), axis))
+        counts.append(np.full(len(middle), float(every)))
     normal = np.concatenate(normals)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-    across = np.concatenate(axes)
+    across, count = np.concatenate(axes), np.concatenate(counts)
     step = spacing[across]
     # The array's axes are at right angles, so a normal's component along one is its cosine with it.
     cosine = np.abs(normal[np.arange(len(across)), across])
@@ -93,7 +112,8 @@ def voxel_surface(mask: Volume, *, smoothing_mm: float = _SMOOTHING_MM) -> Voxel
         axis=across,
         step_mm=step,
         known_mm=cosine * step,
-        covers_mm2=cosine * (spacing.prod() / step),
+        count=count,
+        covers_mm2=cosine * (spacing.prod() / step) * count,
     )
 
 
@@ -105,12 +125,14 @@ def _gaussian(count: int, sigma: float) -> NDArray[np.float32]:
     return smoothing
 
 
-def _gradient(values: NDArray[np.float32], at: tuple[NDArray[np.intp], ...]) -> FloatArray:
-    """Twice the central difference per voxel at the given voxels (n, 3); none lies on the array's border."""
-    steps = []
-    for axis in range(3):
-        after = tuple(i + (a == axis) for a, i in enumerate(at))
-        before = tuple(i - (a == axis) for a, i in enumerate(at))
-        steps.append(values[after] - values[before])
+def _gradient(values: NDArray[np.float32], at: NDArray[np.intp]) -> FloatArray:
+    """Twice the central difference per voxel at flat places (n, 3); none lies on the array's border."""
+    flat = values.ravel()
+    steps = [flat[at + stride] - flat[at - stride] for stride in _strides(values.shape)]
     gradient: FloatArray = np.stack(steps, axis=1).astype(np.float64)
     return gradient
+
+
+def _strides(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Steps between neighbours along each axis in a flat array."""
+    return shape[1] * shape[2], shape[2], 1
