@@ -55,9 +55,9 @@ class Frame:
     def along(cls, origin: FloatArray, superior: FloatArray, left: FloatArray) -> Frame:
         """Build a frame from its superior axis and a direction near its left axis."""
         superior = superior / np.linalg.norm(superior)
-        posterior = np.cross(superior, left)
-        posterior /= np.linalg.norm(posterior)
-        return cls(origin, np.stack([np.cross(posterior, superior), posterior, superior], axis=1))
+        left = left - (left @ superior) * superior
+        left /= np.linalg.norm(left)
+        return cls(origin, np.stack([left, np.cross(superior, left), superior], axis=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,8 @@ def _fit_in_frame(
             area_mm2=footprint.area_mm2,
         )
         endplates.append(fit_endplate(of_side, _ROUGH_DEGREE if rough else _ENDPLATE_DEGREE))
-        middles.append(np.average(xyz[faces, :2], axis=0, weights=surface.covers_mm2[faces]))
+        covers = surface.covers_mm2[faces]
+        middles.append(covers @ xyz[faces, :2] / covers.sum())
     points, weights = footprint.quadrature()
     at = footprint.base.from_unit(points)
     centre = weights @ at

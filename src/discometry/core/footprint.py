@@ -41,6 +41,8 @@ _RAGGED = 3.0
 """Most by which ragged masks may loosen the fit of the correction."""
 _BEYOND = 0.3
 """Weight of keeping the outline within the voxel step that a face leaves it."""
+_STEPS, _ROUGH_STEPS = 8, 4
+"""Most Gauss-Newton steps of the superellipse."""
 _OUTLINE_POINTS = 256
 _GAUSS = np.polynomial.legendre.leggauss(5)
 
@@ -199,7 +201,7 @@ def fit_footprint(rim: RimFaces, start: Superellipse, *, rough: bool = False) ->
     rough
         Leave out the Fourier series.
     """
-    base, bow, misfit = _fit_superellipse(rim, start)
+    base, bow, misfit = _fit_superellipse(rim, start, steps=_ROUGH_STEPS if rough else _STEPS)
     angles = (np.arange(_OUTLINE_POINTS, dtype=np.float64) + 0.5) * (2.0 * np.pi / _OUTLINE_POINTS)
     n = base.exponent
     plain = (np.abs(np.cos(angles)) ** n + np.abs(np.sin(angles)) ** n) ** (-1.0 / n)
@@ -225,18 +227,20 @@ def fit_footprint(rim: RimFaces, start: Superellipse, *, rough: bool = False) ->
     )
 
 
-def _fit_superellipse(rim: RimFaces, start: Superellipse) -> tuple[Superellipse, float, float]:
+def _fit_superellipse(
+    rim: RimFaces, start: Superellipse, *, steps: int
+) -> tuple[Superellipse, float, float]:
     """Gauss-Newton fit of half widths, centre, angle, exponent and the wall's bow; and the misfit, >= 1."""
     base, bow, misfit = start, 0.0, 1.0
     expected, spread = _EXPONENT
-    for _ in range(8):
+    for _ in range(steps):
         unit = base.to_unit(rim.xy)
         rho, gradient, by_exponent = base.radius(unit)
         slope = gradient / base.half_mm
         in_plane = slope @ base.axes.T
         weights = rim.weights(np.column_stack([in_plane, -2.0 * bow * rim.level * rim.level_per_mm]))
         residual = rho - 1.0 - bow * rim.level**2
-        misfit = max(1.0, float(np.average(residual**2 * weights, weights=weights)) ** 0.5)
+        misfit = max(1.0, _mean_square(residual, weights) ** 0.5)
         weights /= _PATCH * misfit**2
         own = unit * base.half_mm
         jacobian = np.column_stack(
@@ -248,8 +252,9 @@ def _fit_superellipse(rim: RimFaces, start: Superellipse) -> tuple[Superellipse,
                 -(rim.level**2),
             ]
         )
-        normal = (jacobian * weights[:, None]).T @ jacobian
-        right = -(jacobian * weights[:, None]).T @ residual
+        scaled = (jacobian * weights[:, None]).T
+        normal = scaled @ jacobian
+        right = -scaled @ residual
         normal[5, 5] += spread**-2
         right[5] += (expected - base.exponent) * spread**-2
         normal[6, 6] += _BOW_SPREAD**-2
@@ -303,7 +308,7 @@ def _fit_correction(
         fitted = design @ found
         residual = rho - 1.0 - fitted
         if turn < 2:
-            ragged = float(np.clip(np.average(residual**2 * weights, weights=weights), 1.0, _RAGGED))
+            ragged = min(max(_mean_square(residual, weights), 1.0), _RAGGED)
         beyond, excess = _beyond(rim, slope, residual)
         total = weights + beyond
         target = (weights * (rho - 1.0) + beyond * (fitted + excess)) / total
@@ -312,6 +317,11 @@ def _fit_correction(
         normal[np.diag_indices_from(normal)] += stiffness
         found = np.linalg.solve(normal, scaled.T @ target)
     return found, np.linalg.cholesky(np.linalg.inv(normal))
+
+
+def _mean_square(residual: FloatArray, weights: FloatArray) -> float:
+    """Weighted mean of squared residuals, each in units of what is expected of it."""
+    return float((residual * weights) @ (residual * weights) / weights.sum())
 
 
 def _beyond(rim: RimFaces, slope: FloatArray, residual: FloatArray) -> tuple[FloatArray, FloatArray]:
