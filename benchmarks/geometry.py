@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from discometry.core.phantom import (
     PhantomDisc,
@@ -28,6 +29,8 @@ from discometry.core.phantom import (
     rotation_from_angles,
     sample_phantom,
 )
+from discometry.core.paper_measures import paper_measures
+from discometry.core.phantom_slabs import SUBSAMPLE_MM
 from discometry.core.records import Geometry
 from discometry.core.volume import Grid, Volume
 from discometry.stages.measure import measure_mask
@@ -47,6 +50,8 @@ GRIDS = (
     ("1 x 1 x 1 mm", (1.0, 1.0, 1.0), "sagittal"),
     ("3.3 x 0.6 x 0.6 mm coronal", (3.3, 0.6, 0.6), "coronal"),
 )
+NOISES_MM = (0.0, 0.4)
+"""Standard deviations of the boundary's shift within a slice."""
 TILTS = ((0.0, 5.0), (5.0, 15.0), (15.0, 25.0))
 
 
@@ -70,14 +75,19 @@ def discs(count: int, *, tilt_deg: float, seed: int) -> Iterable[PhantomDisc]:
 
     for disc in itertools.islice(spines(), count):
         tilt = rng.uniform(-tilt_deg, tilt_deg, 3) * (rng.random(3) < 0.5)
+        thin = disc.height_mm / 2 - disc.half_ap_mm * math.tan(math.radians(abs(disc.wedge_deg)) / 2)
+        steepest = math.degrees(2 * math.atan(0.7 * thin / disc.half_lateral_mm))
         yield replace(
             disc,
+            lateral_wedge_deg=float(np.clip(rng.normal(0.0, 2.0), -steepest, steepest)) * (rng.random() < 0.5),
             rotation=rotation_from_angles((float(tilt[0]), float(tilt[1]), float(tilt[2]))),
             centre_lps=rng.uniform(-50.0, 50.0, 3),
         )
 
 
-def render(disc: PhantomDisc, spacing_mm: Sequence[float], slice_axis: str) -> Volume:
+def render(
+    disc: PhantomDisc, spacing_mm: Sequence[float], slice_axis: str, *, subsample_mm: float = SUBSAMPLE_MM
+) -> Volume:
     """Render a disc's mask with a few voxels around it; its place between voxels is that of its centre."""
     margin = 3.0 + 2.0 * max(spacing_mm)
     grid = phantom_grid(
@@ -92,7 +102,37 @@ def render(disc: PhantomDisc, spacing_mm: Sequence[float], slice_axis: str) -> V
     )
     affine = grid.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ (disc.centre_lps % 1.0 - 0.5)
-    return render_disc_mask(disc, Grid(grid.shape, affine))
+    return render_disc_mask(disc, Grid(grid.shape, affine), subsample_mm=subsample_mm)
+
+
+def ragged(mask: Volume, noise_mm: float, seed: int) -> Volume:
+    """Shift a mask's boundary within every slice, as hands do.
+
+    The shift has a standard deviation of ``noise_mm``, is smooth along the boundary (Gaussian, 1.5 mm), and
+    that of one slice has nothing to do with that of the next.
+    """
+    if noise_mm == 0.0:
+        return mask
+    rng = np.random.default_rng(seed)
+    spacing = np.array(mask.grid.spacing_mm[1:])
+    array = np.zeros_like(mask.array)
+    for number in np.flatnonzero(mask.array.any(axis=(1, 2))):
+        inside = mask.array[number]
+        distance = ndimage.distance_transform_edt(inside, sampling=spacing)
+        distance -= ndimage.distance_transform_edt(~inside, sampling=spacing)
+        shift = ndimage.gaussian_filter(rng.normal(size=inside.shape), 1.5 / spacing)
+        # Distances are to the nearest centre of another voxel; the boundary lies half a voxel before it.
+        distance -= np.sign(distance) * 0.5 * spacing.min()
+        array[number] = distance + shift * (noise_mm / shift.std()) > 0.0
+    return mask.with_array(array)
+
+
+def true_measures(disc: PhantomDisc) -> dict[str, float]:
+    """Give a disc's true measures; those of the paper as voxels of 0.25 mm show them, which have no truth else."""
+    fine = render(disc, (0.25, 0.25, 0.25), "lps", subsample_mm=0.25)
+    index = np.argwhere(fine.array)
+    tight = fine.cropped(index.min(axis=0).tolist(), (index.max(axis=0) + 1).tolist())
+    return disc.geometry().values() | {name: found.value for name, found in paper_measures(tight).items()}
 
 
 def trial(disc: PhantomDisc, mask: Volume) -> Trial:

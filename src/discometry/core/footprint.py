@@ -127,6 +127,8 @@ class Footprint:
     rim: FloatArray
     errors: FloatArray
     rim_errors: FloatArray
+    misfit: float = 1.0
+    """Mean square of the faces' residuals, each in units of what its voxel step explains."""
 
     @property
     def angles(self) -> FloatArray:
@@ -208,7 +210,7 @@ def fit_footprint(rim: RimFaces, start: Superellipse, *, rough: bool = False) ->
     if rough:
         none = np.zeros((len(angles), 0))
         return Footprint(base, plain * (1.0 + max(bow, 0.0)), plain * (1.0 + bow), none, none)
-    wall, errors = _fit_correction(rim, base, bow, _SPREAD * min(_LOOSEN, misfit))
+    wall, errors, misfit = _fit_correction(rim, base, bow, _SPREAD * min(_LOOSEN, misfit))
     terms, _ = fourier(angles, _ORDER)
     low = terms[:, : 2 * _WALL_ORDER + 1]
     level = np.linspace(-1.0, 1.0, 9)
@@ -224,6 +226,7 @@ def fit_footprint(rim: RimFaces, start: Superellipse, *, rough: bool = False) ->
         plain * np.maximum(1.0 + middle + bend, 0.1),
         plain[:, None] * (at_widest @ errors),
         plain[:, None] * (at_rim @ errors),
+        misfit,
     )
 
 
@@ -277,8 +280,8 @@ def _fit_superellipse(
 
 def _fit_correction(
     rim: RimFaces, base: Superellipse, bow: float, spread: float
-) -> tuple[FloatArray, FloatArray]:
-    """Coefficients (m,) of the relative radius, and their independent errors (m, m).
+) -> tuple[FloatArray, FloatArray, float]:
+    """Coefficients (m,) of the relative radius, their independent errors (m, m), and the faces' misfit.
 
     They are the Fourier series of middle, lean and bow, one after the other.
     """
@@ -316,7 +319,7 @@ def _fit_correction(
         normal = scaled.T @ design
         normal[np.diag_indices_from(normal)] += stiffness
         found = np.linalg.solve(normal, scaled.T @ target)
-    return found, np.linalg.cholesky(np.linalg.inv(normal))
+    return found, np.linalg.cholesky(np.linalg.inv(normal)), _mean_square(residual, weights)
 
 
 def _mean_square(residual: FloatArray, weights: FloatArray) -> float:

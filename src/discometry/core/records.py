@@ -150,10 +150,18 @@ class Geometry:
         "Principal axis of the middle transverse slice to left-right."
     )
 
+    standard_errors: Geometry | None = None
+    """Standard error of every measure, in its unit; 95 % intervals reach 1.96 of them to either side."""
+
+    @classmethod
+    def meanings(cls) -> dict[str, str]:
+        """What every measure is, by name, in order."""
+        return {item.name: str(item.metadata["doc"]) for item in fields(cls) if "doc" in item.metadata}
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """Names of all measures, in order."""
-        return tuple(item.name for item in fields(cls))
+        return tuple(cls.meanings())
 
     def values(self) -> dict[str, float]:
         """Measures by name, in order."""

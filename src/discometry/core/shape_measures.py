@@ -1,8 +1,8 @@
 """The measures of a fitted disc, each with what is not known of it.
 
-Everything is linear in the coefficients of endplates and outline, or nearly so: the *spread* of a measure is
-the root of the sum of squares of its changes with their independent errors. What spreads become as standard
-errors stands in :mod:`discometry.core.standard_errors`.
+Everything is linear in the coefficients of endplates and outline, or nearly so: the spread of a measure is
+the root of the sum of squares of its changes with their independent errors. Spread and step become standard
+errors in :mod:`discometry.core.standard_errors`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 
 from discometry.core.disc_shape import DiscShape
 from discometry.core.endplate import monomials
+from discometry.core.standard_errors import Estimate
+from discometry.core.volume import Volume
 from discometry.core.voxel_surface import VoxelSurface
 
-__all__ = ["INSET", "Measured", "shape_measures"]
+__all__ = ["INSET", "shape_measures"]
 
 FloatArray = NDArray[np.float64]
 
 INSET = 0.1
 """How far inside the outline, as a part of the diameter, the heights near its ends are taken."""
-
 _LENGTHEN = (0.7, 1.5)
 """Bounds of what the wall's height by the endplates is of its height by its faces."""
+_LEAST_MISFIT = 0.5
+"""Smoother than this no mask is taken to be."""
 
-Measured = dict[str, tuple[float, float]]
-"""Value and spread by name."""
 
-
-def shape_measures(shape: DiscShape, surface: VoxelSurface, volume_mm3: float, voxel_mm3: float) -> Measured:
+def shape_measures(shape: DiscShape, surface: VoxelSurface, inside: Volume) -> dict[str, Estimate]:
     """Measure a fitted disc.
 
     Parameters
@@ -39,61 +39,79 @@ def shape_measures(shape: DiscShape, surface: VoxelSurface, volume_mm3: float, v
         The fitted disc.
     surface
         The faces of its mask.
-    volume_mm3, voxel_mm3
-        Volume of its mask and of one voxel.
+    inside
+        Its mask, boolean.
     """
-    outline = _outline_measures(shape)
-    area, area_spread = outline["footprint_mm2"]
-    # Each face leaves a voxel undecided, and a whole layer where an endplate lies along the voxels.
-    unseen = math.hypot(shape.superior.unseen_mm, shape.inferior.unseen_mm)
-    volume_spread = math.hypot(voxel_mm3 * math.sqrt(surface.count.sum() / 12.0), unseen * area)
-    height = volume_mm3 / area
-    of_volume, of_area = volume_spread / volume_mm3, area_spread / area
+    # Voxel size along the disc's own axes.
+    axes = (inside.grid.direction * inside.grid.spacing_mm).T @ shape.next_frame().axes
+    left, posterior = (float(np.linalg.norm(axes[:, axis])) for axis in range(2))
+    outline = _outline_measures(shape, float(min(inside.grid.spacing_mm)))
+    lateral, ap, area = (outline[name].value for name in ("width_lateral_mm", "width_ap_mm", "footprint_mm2"))
+    voxel = inside.grid.voxel_volume_mm3
+    volume = float(np.count_nonzero(inside.array)) * voxel
+    faces = float(surface.count.sum())
+    # Every face leaves a voxel undecided, and the last slices leave a part of themselves.
+    undecided = voxel * math.sqrt(faces / 12.0)
+    spread = undecided * _raggedness(shape)
+    ends = volume / area * (left**2 + posterior**2)
     return {
-        "height_mean_mm": (height, height * math.hypot(of_volume, of_area)),
-        "volume_mm3": (volume_mm3, volume_spread),
-        "surface_mm2": (surface.area_mm2, surface.area_mm2 * math.hypot(of_volume, of_area)),
+        "volume_mm3": Estimate(volume, spread, ends),
+        "height_mean_mm": Estimate(volume / area, spread / area, ends / area),
+        "surface_mm2": Estimate(
+            surface.area_mm2, surface.area_mm2 * math.sqrt(shape.footprint.misfit / faces), undecided
+        ),
         **outline,
-        **_angles(shape),
-        **_heights(shape),
+        **_angles(shape, math.degrees(left / lateral), math.degrees(posterior / ap)),
+        **_heights(shape, left, posterior),
     }
 
 
-def _outline_measures(shape: DiscShape) -> Measured:
+def _raggedness(shape: DiscShape) -> float:
+    """Factor on spreads of what the side wall's faces show of a ragged mask."""
+    return float(max(shape.footprint.misfit, _LEAST_MISFIT) ** 0.25)
+
+
+def _outline_measures(shape: DiscShape, finest_mm: float) -> dict[str, Estimate]:
     """Widths, area, bulge and transverse angle: what follows from the outline."""
     footprint = shape.footprint
-    half = np.asarray(footprint.base.half_mm)
     own = np.stack([shape.left, shape.posterior], axis=1)
     points = (footprint.outline - shape.centre) @ own
-    steps = (footprint.rays * half) @ footprint.base.axes.T @ own
-    ends = points.argmax(axis=0), points.argmin(axis=0)
-    widths = []
-    for axis in range(2):
-        high, low = ends[0][axis], ends[1][axis]
-        change = steps[high, axis] * footprint.errors[high] - steps[low, axis] * footprint.errors[low]
-        widths.append((float(points[high, axis] - points[low, axis]), float(np.linalg.norm(change))))
+    half = np.asarray(footprint.base.half_mm)
+    errors = footprint.errors * _raggedness(shape)
+    ragged_mm = finest_mm * math.sqrt(footprint.misfit)
+    rays = (footprint.rays * half) @ footprint.base.axes.T @ own
+    lateral, ap = (_width(points[:, axis], rays[:, axis, None] * errors, ragged_mm) for axis in range(2))
     area, rim_area = footprint.area_mm2, footprint.rim_area_mm2
     cell = half.prod() * (2.0 * math.pi / len(points))
-    ring = cell * footprint.radius[:, None] * footprint.errors
-    by_area = ring.sum(axis=0)
-    by_rim = (cell * footprint.rim[:, None] * footprint.rim_errors).sum(axis=0)
+    ring = cell * footprint.radius[:, None] * errors
+    rim_ring = cell * footprint.rim[:, None] * footprint.rim_errors * _raggedness(shape)
     # The wall's parabola, from the height over which its faces were found to where it meets the endplates.
     lengthen = float(np.clip(_rim_height(shape) / (2.0 * shape.wall_mm), *_LENGTHEN)) ** 2
     bulge = lengthen * (math.sqrt(area / math.pi) - math.sqrt(rim_area / math.pi))
-    by_bulge = lengthen * (by_area - by_rim) / (2.0 * math.sqrt(area * math.pi))
+    by_bulge = lengthen * (ring - rim_ring).sum(axis=0) / (2.0 * math.sqrt(area * math.pi))
     moments = own.T @ shape.moments @ own
     by_angle = (points[:, 0] * points[:, 1]) @ ring / (area * max(abs(moments[0, 0] - moments[1, 1]), 1.0))
-    left = shape.next_frame().axes[:, 0]
+    axis = shape.next_frame().axes[:, 0]
     return {
-        "width_lateral_mm": widths[0],
-        "width_ap_mm": widths[1],
-        "footprint_mm2": (area, float(np.linalg.norm(by_area))),
-        "bulge_mm": (bulge, float(np.linalg.norm(by_bulge))),
-        "angle_transverse_deg": (
-            math.degrees(math.atan2(left[1], left[0])),
-            math.degrees(float(np.linalg.norm(by_angle))),
+        "width_lateral_mm": lateral,
+        "width_ap_mm": ap,
+        "footprint_mm2": Estimate(area, _norm(ring.sum(axis=0)), math.sqrt(area) * ragged_mm),
+        "bulge_mm": Estimate(bulge, _norm(by_bulge), 1.0),
+        "angle_transverse_deg": Estimate(
+            math.degrees(math.atan2(axis[1], axis[0])), math.degrees(_norm(by_angle))
         ),
     }
+
+
+def _norm(changes: FloatArray) -> float:
+    """Spread of something that changes so with independent errors."""
+    return float(np.linalg.norm(changes))
+
+
+def _width(along: FloatArray, changes: FloatArray, ragged_mm: float) -> Estimate:
+    """Extent of points along an axis (m,), which errors change (m, k)."""
+    high, low = along.argmax(), along.argmin()
+    return Estimate(float(along[high] - along[low]), _norm(changes[high] - changes[low]), ragged_mm)
 
 
 def _rim_height(shape: DiscShape) -> float:
@@ -103,24 +121,21 @@ def _rim_height(shape: DiscShape) -> float:
     return float(np.mean(between @ monomials(rim, shape.superior.degree)))
 
 
-def _angles(shape: DiscShape) -> Measured:
+def _angles(shape: DiscShape, lateral_step: float, ap_step: float) -> dict[str, Estimate]:
     """Sagittal and coronal angle of the plane midway between the endplates, and the angle between them."""
     along = np.stack([shape.left, shape.posterior]) @ shape.to_plane[1:]
-    slopes = [along @ endplate.coefficients for endplate in (shape.superior, shape.inferior)]
-    spreads = np.hypot(
-        *(np.linalg.norm(along @ endplate.errors, axis=1) for endplate in (shape.superior, shape.inferior))
-    )
-    lateral, sagittal = (math.degrees(spread) for spread in spreads)
-    superior = shape.next_frame().axes[:, 2]
-    wedge = math.atan(slopes[1][1]) - math.atan(slopes[0][1])
+    above, below = (math.atan(along[1] @ plate.coefficients) for plate in (shape.superior, shape.inferior))
+    changes = np.concatenate([along @ plate.errors for plate in (shape.superior, shape.inferior)], axis=1)
+    lateral, sagittal = (math.degrees(_norm(change)) for change in changes)
+    axis = shape.next_frame().axes[:, 2]
     return {
-        "angle_sagittal_deg": (math.degrees(math.atan2(superior[1], superior[2])), 0.5 * sagittal),
-        "angle_coronal_deg": (math.degrees(math.atan2(-superior[0], superior[2])), 0.5 * lateral),
-        "wedge_deg": (math.degrees(wedge), sagittal),
+        "angle_sagittal_deg": Estimate(math.degrees(math.atan2(axis[1], axis[2])), sagittal / 2, ap_step),
+        "angle_coronal_deg": Estimate(math.degrees(math.atan2(-axis[0], axis[2])), lateral / 2, lateral_step),
+        "wedge_deg": Estimate(math.degrees(below - above), sagittal, ap_step),
     }
 
 
-def _heights(shape: DiscShape) -> Measured:
+def _heights(shape: DiscShape, left_mm: float, posterior_mm: float) -> dict[str, Estimate]:
     """Heights at the middle and near the ends of the mid-sagittal and mid-coronal diameter, and their means."""
     front, back = _diameter(shape, shape.posterior)
     right, left = _diameter(shape, shape.left)
@@ -136,21 +151,22 @@ def _heights(shape: DiscShape) -> Measured:
     terms = monomials(shape.footprint.base.to_unit(places), shape.superior.degree).T
     heights = terms @ (shape.superior.coefficients - shape.inferior.coefficients)
     errors = np.concatenate([terms @ shape.superior.errors, terms @ shape.inferior.errors], axis=1)
+    both = math.hypot(left_mm, posterior_mm)
     weights = {
-        "height_middle_mm": (1, 0, 0, 0, 0),
-        "height_anterior_mm": (0, 1, 0, 0, 0),
-        "height_posterior_mm": (0, 0, 1, 0, 0),
-        "height_dabbs_mm": (0, 1 / 2, 1 / 2, 0, 0),
-        "height_fyllos_mm": (1 / 3, 1 / 3, 1 / 3, 0, 0),
-        "asymmetry_mm": (0, 0, 0, 1, -1),
+        "height_middle_mm": ((1, 0, 0, 0, 0), both),
+        "height_anterior_mm": ((0, 1, 0, 0, 0), posterior_mm),
+        "height_posterior_mm": ((0, 0, 1, 0, 0), posterior_mm),
+        "height_dabbs_mm": ((0, 1 / 2, 1 / 2, 0, 0), posterior_mm),
+        "height_fyllos_mm": ((1 / 3, 1 / 3, 1 / 3, 0, 0), posterior_mm),
+        "asymmetry_mm": ((0, 0, 0, 1, -1), left_mm),
     }
     found = {
-        name: (float(weight @ heights), float(np.linalg.norm(weight @ errors)))
-        for name, weight in ((name, np.array(weight)) for name, weight in weights.items())
+        name: Estimate(float(np.dot(weight, heights)), _norm(np.asarray(weight) @ errors), step)
+        for name, (weight, step) in weights.items()
     }
-    middle, spread = found["height_middle_mm"]
+    middle, spread, step = found["height_middle_mm"]
     offset = float(shape.shift_mm @ shape.posterior)
-    return found | {"height_hurxthal_mm": (math.hypot(middle, offset), spread)}
+    return found | {"height_hurxthal_mm": Estimate(math.hypot(middle, offset), spread, step)}
 
 
 def _diameter(shape: DiscShape, direction: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -31,7 +31,7 @@ class VoxelSurface:
     ``normals`` (n, 3) unit vectors to the outside, from the smoothed mask; ``axis`` (n,) the array axis that
     the face lies across; ``step_mm`` (n,) the voxel size along it; ``known_mm`` (n,) the part of that step
     along the normal; ``count`` (n,) how many faces it stands for; ``covers_mm2`` (n,) their area seen along
-    the normal.
+    the normal, < 0 for those that look inwards, so that ragged masks gain no area.
     """
 
     points: FloatArray
@@ -89,7 +89,7 @@ def voxel_surface(mask: Volume, *, smoothing_mm: float = _SMOOTHING_MM) -> Voxel
     smooth = second @ (inside.astype(np.float32) @ third.T)
     smooth = (first @ smooth.reshape(len(first), -1)).reshape(smooth.shape)
     flat = inside.ravel()  # The margin keeps the last voxel of a line from meeting the first of the next.
-    index, normals, axes, counts = [], [], [], []
+    index, normals, axes, counts, outward = [], [], [], [], []
     for axis in range(3):
         every = max(1, int(spacing[axis] / spacing.min() / 2.0))
         stride = _strides(inside.shape)[axis]
@@ -99,21 +99,22 @@ def voxel_surface(mask: Volume, *, smoothing_mm: float = _SMOOTHING_MM) -> Voxel
         index.append(middle)
         normals.append(-(_gradient(smooth, near) + _gradient(smooth, near + stride)) / spacing)
         axes.append(np.full(len(middle), axis))
+        outward.append(np.where(flat[near], 1.0, -1.0))
         counts.append(np.full(len(middle), float(every)))
     normal = np.concatenate(normals)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     across, count = np.concatenate(axes), np.concatenate(counts)
     step = spacing[across]
     # The array's axes are at right angles, so a normal's component along one is its cosine with it.
-    cosine = np.abs(normal[np.arange(len(across)), across])
+    cosine = normal[np.arange(len(across)), across]
     return VoxelSurface(
         points=np.concatenate(index) @ mask.grid.affine[:3, :3].T,
         normals=normal @ mask.grid.direction.T,
         axis=across,
         step_mm=step,
-        known_mm=cosine * step,
+        known_mm=np.abs(cosine) * step,
         count=count,
-        covers_mm2=cosine * (spacing.prod() / step) * count,
+        covers_mm2=cosine * np.concatenate(outward) * (spacing.prod() / step) * count,
     )
 
 

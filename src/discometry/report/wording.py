@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from discometry.core.records import Geometry
 
@@ -108,7 +108,7 @@ def format_number(value: float, *, decimals: int) -> str:
 
 def measure_of_column(column: str) -> Measure:
     """Describe a column of ``discs.csv``, known or not, by its name and the unit that ends it."""
-    meanings = {item.name: str(item.metadata["doc"]) for item in fields(Geometry)} | _OTHER_MEANINGS
+    meanings = Geometry.meanings() | _OTHER_MEANINGS
     title, meaning = _TITLES.get(column, ""), meanings.get(column, "")
     for ending, unit, decimals in _UNITS:
         if column.endswith(ending):
