@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from discometry.core.paper_measures import paper_measures
 from discometry.core.phantom import (
     PhantomDisc,
     phantom_grid,
@@ -29,7 +30,6 @@ from discometry.core.phantom import (
     rotation_from_angles,
     sample_phantom,
 )
-from discometry.core.paper_measures import paper_measures
 from discometry.core.phantom_slabs import SUBSAMPLE_MM
 from discometry.core.records import Geometry
 from discometry.core.volume import Grid, Volume
@@ -79,7 +79,8 @@ def discs(count: int, *, tilt_deg: float, seed: int) -> Iterable[PhantomDisc]:
         steepest = math.degrees(2 * math.atan(0.7 * thin / disc.half_lateral_mm))
         yield replace(
             disc,
-            lateral_wedge_deg=float(np.clip(rng.normal(0.0, 2.0), -steepest, steepest)) * (rng.random() < 0.5),
+            lateral_wedge_deg=float(np.clip(rng.normal(0.0, 2.0), -steepest, steepest))
+            * (rng.random() < 0.5),
             rotation=rotation_from_angles((float(tilt[0]), float(tilt[1]), float(tilt[2]))),
             centre_lps=rng.uniform(-50.0, 50.0, 3),
         )
@@ -128,7 +129,7 @@ def ragged(mask: Volume, noise_mm: float, seed: int) -> Volume:
 
 
 def true_measures(disc: PhantomDisc) -> dict[str, float]:
-    """Give a disc's true measures; those of the paper as voxels of 0.25 mm show them, which have no truth else."""
+    """Give a disc's true measures; the paper's have no other truth than what voxels of 0.25 mm show."""
     fine = render(disc, (0.25, 0.25, 0.25), "lps", subsample_mm=0.25)
     index = np.argwhere(fine.array)
     tight = fine.cropped(index.min(axis=0).tolist(), (index.max(axis=0) + 1).tolist())

@@ -3,9 +3,9 @@
     python benchmarks/standard_errors.py --discs 150
 
 Phantom discs of other seeds than those of benchmarks/geometry.py, on the same grids, with and without ragged
-boundaries. For every measure the two factors are sought that bring the 95th percentile of the error, in standard
-errors, as near to 1.96 as they can in every one of these groups; then both are scaled until 95 % of all
-intervals hold the truth. Prints the table, and the coverage by group.
+boundaries. For every measure the two factors are sought that bring the 95th percentile of the error, in
+standard errors, as near to 1.96 as they can in every one of these groups; then both are scaled until 95 % of
+all intervals hold the truth. Prints the table, and the coverage by group.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import argparse
 from collections.abc import Sequence
 
 import numpy as np
-from geometry import GRIDS, NOISES_MM, discs, ragged, render, true_measures
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from discometry.stages.measure import estimates
+from geometry import GRIDS, NOISES_MM, discs, ragged, render, true_measures
 
 FloatArray = NDArray[np.float64]
 QUANTILES = (0.92, 0.95, 0.97)
@@ -58,7 +58,9 @@ def fit(groups: FloatArray) -> tuple[float, float]:
         return float((np.log(ends / 1.96) ** 2).sum())
 
     stepped = bool(groups[..., 2].any())
-    found = [minimize(cost, [0.0, start], method="Nelder-Mead") for start in (STARTS if stepped else (-12.0,))]
+    found = [
+        minimize(cost, [0.0, start], method="Nelder-Mead") for start in (STARTS if stepped else (-12.0,))
+    ]
     best = min(found, key=lambda one: one.fun).x
     scale = float(np.quantile(size(best), 0.95)) / 1.96
     of_spread, of_step = scale * np.exp(np.clip(best, -12.0, 5.0))

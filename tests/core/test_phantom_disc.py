@@ -25,6 +25,7 @@ shapes = st.fixed_dictionaries(
         "dome_superior_mm": st.floats(0.0, 3.0),
         "dome_inferior_mm": st.floats(0.0, 3.0),
         "wedge_deg": st.floats(-9.0, 9.0),
+        "lateral_wedge_deg": st.floats(-3.0, 3.0),
         "bulge": st.floats(0.0, 0.15),
     }
 )
@@ -47,13 +48,13 @@ def integrated(disc: PhantomDisc, nodes: int = 60) -> tuple[float, float, float,
     rho, y = r[:, None], b * np.outer(r, v)
     cell = a * b * direction[None] * (r * r_weight)[:, None]
     dome = 1 - rho**2 + 0 * y
-    half = disc.half_height(y, rho + 0 * y)
+    half = disc.half_height(a * np.outer(r, rim * np.cos(theta)), y, rho + 0 * y)
     top = half + disc.dome_superior_mm * dome
     bottom = -half - disc.dome_inferior_mm * dome
     volume = float((cell * (top - bottom)).sum())
     slope_top, slope_bottom = (float((cell * y * z).sum() / (cell * y * y).sum()) for z in (top, bottom))
     # Beyond the rim: rings of radius 1 .. 1 + g (1 - t^2) at height t of the rim's half height.
-    rim_half = disc.half_height(b * v, np.ones_like(v))
+    rim_half = disc.half_height(a * rim * np.cos(theta), b * v, np.ones_like(v))
     for t, w in zip(gauss, weight, strict=True):
         ring = ((1 + g * (1 - t * t)) ** 2 - 1) / 2
         volume += float((a * b * direction * rim_half).sum() * ring * w)
@@ -112,7 +113,7 @@ def test_signs_of_the_angles() -> None:
     assert up((0.0, 10.0, 0.0), (1.0, 0.0, 0.0)) == pytest.approx(math.tan(math.radians(10.0)))
     left = rotation_from_angles((0.0, 0.0, 10.0))[:, 0]
     assert left == pytest.approx([math.cos(math.radians(10.0)), math.sin(math.radians(10.0)), 0.0])
-    assert single_disc(wedge_deg=5.0).half_height(np.array(-10.0), np.array(0.5)) > 4.5  # taller in front
+    assert single_disc(wedge_deg=5.0).half_height(np.array(0.0), np.array(-10.0), np.array(0.5)) > 4.5  # taller in front
 
 
 @given(angles, st.tuples(*[st.floats(-99.0, 99.0)] * 3))

@@ -64,8 +64,8 @@ class Frame:
 class DiscShape:
     """A fitted disc: its frame and, in it, the outline, the endplates and their planes.
 
-    A plane is ``z = c0 + c1 x + c2 y`` over mm of the frame; ``to_plane`` (3, m) takes an endplate's coefficients
-    to those of its plane.
+    A plane is ``z = c0 + c1 x + c2 y`` over mm of the frame; ``to_plane`` (3, m) takes an endplate's
+    coefficients to those of its plane.
     """
 
     frame: Frame
@@ -104,6 +104,19 @@ class DiscShape:
             self.frame.axes @ np.array([-by_x, -by_y, 1.0]),
             self.frame.axes[:, :2] @ self.left,
         )
+
+    def endplate_frame(self, side: float) -> tuple[FloatArray, FloatArray]:
+        """Middle (3,) and axes (3, 3) of the superior (``side`` 1) or inferior (-1) endplate.
+
+        The third axis is the normal of the endplate's plane, away from the disc; the middle is in mm from the
+        mask's first voxel.
+        """
+        plane = self.planes[0 if side > 0 else 1]
+        middle = np.array([*self.centre, plane @ (1.0, *self.centre)])
+        outward = side * self.frame.axes @ np.array([-plane[1], -plane[2], 1.0])
+        left = self.frame.axes[:, :2] @ self.left
+        axes = Frame.along(middle, outward, left).axes
+        return self.frame.origin + self.frame.axes @ middle, axes
 
     def plausible(self, inside: Volume) -> bool:
         """Whether the outline's area is near that of the mask's voxel columns, seen along the disc's axis."""
@@ -165,7 +178,9 @@ def _voxel_moments(inside: Volume) -> tuple[FloatArray, FloatArray]:
     places = [np.arange(n, dtype=np.float64) for n in inside.array.shape]
     seen = [inside.array.sum(axis=axis, dtype=np.float64) for axis in range(3)]
     count = seen[0].sum()
-    mean = np.array([places[0] @ seen[1].sum(axis=1), places[1] @ seen[0].sum(axis=1), places[2] @ seen[0].sum(axis=0)])
+    mean = np.array(
+        [places[0] @ seen[1].sum(axis=1), places[1] @ seen[0].sum(axis=1), places[2] @ seen[0].sum(axis=0)]
+    )
     mean /= count
     moments = np.empty((3, 3))
     for first, second, along in ((0, 1, 2), (0, 2, 1), (1, 2, 0)):
@@ -241,8 +256,8 @@ def _projection(points: FloatArray, at: FloatArray, weights: FloatArray, degree:
     """
     plane = np.stack([np.ones(len(at)), at[:, 0], at[:, 1]])
     weighted = plane * weights
-    projection: FloatArray = np.linalg.solve(weighted @ plane.T, weighted @ monomials(points, degree).T)
-    return projection
+    projection = np.linalg.solve(weighted @ plane.T, weighted @ monomials(points, degree).T)
+    return np.asarray(projection, dtype=np.float64)
 
 
 def _long_axis(moments: FloatArray, fitted: float, frame: Frame) -> float:

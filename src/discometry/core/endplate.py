@@ -1,8 +1,8 @@
 """An endplate of a disc: a polynomial fitted to the faces of a voxel mask, with what is not known of it.
 
-The polynomial runs over the unit axes of the disc's outline (:mod:`discometry.core.footprint`). Faces count by
-how well they know the surface. What the fit leaves unknown is kept as *errors*: columns of coefficients, each
-an independent deviation of one standard deviation, so that the variance of anything linear in the
+The polynomial runs over the unit axes of the disc's outline (:mod:`discometry.core.footprint`). Faces count
+by how well they know the surface. What the fit leaves unknown is kept as *errors*: columns of coefficients,
+each an independent deviation of one standard deviation, so that the variance of anything linear in the
 coefficients is the sum of its squares over the columns.
 """
 
@@ -75,9 +75,9 @@ def monomials(points: FloatArray, degree: int) -> FloatArray:
 def fit_endplate(faces: EndplateFaces, degree: int) -> Endplate:
     """Fit the polynomial.
 
-    A face that lies anywhere within its voxel step leaves a residual of the step over the root of twelve. Where
-    the residuals are smaller, the surface lies along a layer of voxels, and what they lack is an offset (and
-    tilt, by as much from middle to edge) that no face shows.
+    A face that lies anywhere within its voxel step leaves a residual of the step over the root of twelve.
+    Where the residuals are smaller, the surface lies along a layer of voxels, and what they lack is an offset
+    (and tilt, by as much from middle to edge) that no face shows.
     """
     rounding = faces.known**2 / 12.0
     weights = 1.0 / (rounding * faces.shared + (_FLOOR_VOXELS * faces.finest_mm) ** 2)

@@ -53,8 +53,8 @@ class RimFaces:
 
     ``xy`` (n, 2) mm; ``level`` (n,) from -1 at the lower to 1 at the upper edge of the rim and
     ``level_per_mm`` (n,) its change with height; ``along`` (n, 3) unit vector of each face's voxel axis in
-    the disc's frame; ``step_mm`` (n,) voxel size along it; ``shared`` (n,) how many faces err with it, itself included;
-    ``finest_mm`` the smallest voxel size.
+    the disc's frame; ``step_mm`` (n,) voxel size along it; ``shared`` (n,) how many faces err with it, itself
+    included; ``finest_mm`` the smallest voxel size.
     """
 
     xy: FloatArray
@@ -118,8 +118,8 @@ class Superellipse:
 class Footprint:
     """A fitted outline: ``radius`` (m,) over equally spaced polar angles in the unit axes of ``base``.
 
-    ``rim`` (m,) is the radius of the wall where it meets the endplates. ``errors`` and ``rim_errors`` (m, k) are
-    what is not known of both: k independent deviations of one standard deviation each.
+    ``rim`` (m,) is the radius of the wall where it meets the endplates. ``errors`` and ``rim_errors`` (m, k)
+    are what is not known of both: k independent deviations of one standard deviation each.
     """
 
     base: Superellipse
@@ -230,9 +230,7 @@ def fit_footprint(rim: RimFaces, start: Superellipse, *, rough: bool = False) ->
     )
 
 
-def _fit_superellipse(
-    rim: RimFaces, start: Superellipse, *, steps: int
-) -> tuple[Superellipse, float, float]:
+def _fit_superellipse(rim: RimFaces, start: Superellipse, *, steps: int) -> tuple[Superellipse, float, float]:
     """Gauss-Newton fit of half widths, centre, angle, exponent and the wall's bow; and the misfit, >= 1."""
     base, bow, misfit = start, 0.0, 1.0
     expected, spread = _EXPONENT

@@ -120,7 +120,8 @@ class PhantomDisc:
         ):
             raise InputError(
                 f"a disc of height {self.height_mm:.2f} mm, half widths {self.half_lateral_mm:.2f} and "
-                f"{self.half_ap_mm:.2f} mm, wedges {self.wedge_deg:.1f} and {self.lateral_wedge_deg:.1f} degrees",
+                f"{self.half_ap_mm:.2f} mm, wedges {self.wedge_deg:.1f} and "
+                f"{self.lateral_wedge_deg:.1f} degrees",
                 expected="positive sizes, exponent >= 1, and a wedge that leaves some height at the thin end",
                 action="raise the height or lower the wedge",
             )
@@ -161,7 +162,7 @@ class PhantomDisc:
         )
 
     def geometry(self) -> Geometry:
-        """Give the true measures in closed form, the surface by quadrature; the ``paper_`` group stays NaN."""
+        """Give the true measures in closed form, the surface by quadrature; of the paper's, NaN."""
         n, g, a, b = self.exponent, self.bulge, self.half_lateral_mm, self.half_ap_mm
         plain = 4 * a * b * math.gamma(1 + 1 / n) ** 2 / math.gamma(1 + 2 / n)
         inner = self.height_mm + 0.5 * (self.dome_superior_mm + self.dome_inferior_mm)

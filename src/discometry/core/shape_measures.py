@@ -136,7 +136,7 @@ def _angles(shape: DiscShape, lateral_step: float, ap_step: float) -> dict[str, 
 
 
 def _heights(shape: DiscShape, left_mm: float, posterior_mm: float) -> dict[str, Estimate]:
-    """Heights at the middle and near the ends of the mid-sagittal and mid-coronal diameter, and their means."""
+    """Heights at the middle and near the ends of both diameters, and their means."""
     front, back = _diameter(shape, shape.posterior)
     right, left = _diameter(shape, shape.left)
     places = np.array(
@@ -170,7 +170,7 @@ def _heights(shape: DiscShape, left_mm: float, posterior_mm: float) -> dict[str,
 
 
 def _diameter(shape: DiscShape, direction: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Ends (2,) of the outline's chord through its middle: the one against a direction, then the other."""
+    """Find the ends (2,) of the outline's chord through its middle, the one against the direction first."""
     points = shape.footprint.outline - shape.centre
     across = points @ np.array([direction[1], -direction[0]])
     along = points @ direction

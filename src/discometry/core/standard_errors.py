@@ -1,10 +1,10 @@
 """Standard errors: what a voxel mask leaves unknown of every measure.
 
-A measure comes with its *spread*, which follows from what the fits leave unknown, and a *step*, the change that
-one voxel would make. Its standard error is ``hypot(a * spread, b * step)``. The two factors of each measure
-are the only things calibrated: by ``benchmarks/standard_errors.py``, on phantom discs that no other benchmark
-uses, with and without ragged boundaries, so that about 95 % of the intervals of 1.96 standard errors on
-either side hold the truth.
+A measure comes with its *spread*, which follows from what the fits leave unknown, and a *step*, the change
+that one voxel would make. Its standard error is ``hypot(a * spread, b * step)``. The two factors of each
+measure are the only things calibrated: by ``benchmarks/standard_errors.py``, on phantom discs that no other
+benchmark uses, with and without ragged boundaries, so that about 95 % of the intervals of 1.96 standard
+errors on either side hold the truth.
 """
 
 from __future__ import annotations
@@ -23,12 +23,38 @@ class Estimate(NamedTuple):
     step: float = 0.0
 
 
-FACTORS: dict[str, tuple[float, float]] = {}
+FACTORS: dict[str, tuple[float, float]] = {
+    "paper_height_mm": (0.114, 0.0205),
+    "paper_width_ap_mm": (0.629, 0.106),
+    "paper_width_lateral_mm": (0.516, 1.4),
+    "paper_angle_sagittal_deg": (0.722, 0),
+    "paper_angle_coronal_deg": (0.273, 0.0767),
+    "paper_angle_transverse_deg": (0, 3.13),
+    "volume_mm3": (2.96, 0.579),
+    "height_mean_mm": (3.88, 0.414),
+    "surface_mm2": (0.701, 1.32),
+    "width_lateral_mm": (0.351, 0.194),
+    "width_ap_mm": (0.601, 0.17),
+    "footprint_mm2": (0.645, 0.169),
+    "bulge_mm": (1.54, 0.325),
+    "angle_transverse_deg": (0.53, 0),
+    "angle_sagittal_deg": (0.808, 0.0349),
+    "angle_coronal_deg": (0.691, 0.0315),
+    "wedge_deg": (1.09, 0.0599),
+    "height_middle_mm": (0.955, 0.0151),
+    "height_anterior_mm": (1.03, 0.0682),
+    "height_posterior_mm": (1.26, 0.0199),
+    "height_dabbs_mm": (1.18, 0.0291),
+    "height_fyllos_mm": (1.13, 0.028),
+    "asymmetry_mm": (0.814, 0.0645),
+    "height_hurxthal_mm": (0.949, 0.0149),
+    "disc_height_index": (1, 0.1),
+}
 """Factors of spread and step by measure."""
 
 
 def standard_error(name: str, estimate: Estimate) -> float:
-    """Standard error of a measure; NaN where its value is not known."""
+    """Give the standard error of a measure; NaN where its value is not known."""
     if not math.isfinite(estimate.value):
         return math.nan
     of_spread, of_step = FACTORS[name]

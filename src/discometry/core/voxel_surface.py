@@ -135,5 +135,5 @@ def _gradient(values: NDArray[np.float32], at: NDArray[np.intp]) -> FloatArray:
 
 
 def _strides(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Steps between neighbours along each axis in a flat array."""
+    """Give the steps between neighbours along each axis in a flat array."""
     return shape[1] * shape[2], shape[2], 1
