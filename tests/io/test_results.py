@@ -90,7 +90,12 @@ def test_the_tables_first_columns_are_the_promised_ones(folder: Path) -> None:
     header, low, high = (folder / "discs.csv").read_text().splitlines()
     columns = header.split(",")
     assert columns[:12] == FIRST
-    assert columns[4 : 4 + len(Geometry.names())] == list(Geometry.names())
+    names = list(Geometry.names())
+    assert columns[12:20] == [f"{name}_se" for name in names[:8]]
+    assert columns[20 : 20 + 2 * len(names[8:])] == [part for name in names[8:] for part in (name, f"{name}_se")]
+    scores = columns[20 + 2 * len(names[8:]) : -5]
+    assert scores[:3] == ["z_width_ap", "z_angle_sagittal", "z_wedge"]
+    assert all(column.startswith("z_") for column in scores)
     assert columns[-5:] == [
         *("reconstruction_iou", "latent_1", "latent_2", "latent_3", "narrowing_probability")
     ]

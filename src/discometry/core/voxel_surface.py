@@ -62,8 +62,11 @@ class VoxelSurface:
         return shared
 
     def thinned(self, most: int) -> VoxelSurface:
-        """Keep every k-th face, so that about as many as asked for are left."""
-        step = max(1, len(self.axis) // most)
+        """Keep every k-th face, so that about as many as asked for are left.
+
+        k is odd, as the two sides of a flat disc take turns.
+        """
+        step = len(self.axis) // most | 1
         return VoxelSurface(*(getattr(self, item.name)[::step] for item in fields(self)))
 
 
@@ -91,7 +94,7 @@ def voxel_surface(mask: Volume, *, smoothing_mm: float = _SMOOTHING_MM) -> Voxel
     flat = inside.ravel()  # The margin keeps the last voxel of a line from meeting the first of the next.
     index, normals, axes, counts, outward = [], [], [], [], []
     for axis in range(3):
-        every = max(1, int(spacing[axis] / spacing.min() / 2.0))
+        every = int(spacing[axis] / spacing.min() / 2.0) | 1
         stride = _strides(inside.shape)[axis]
         near = np.flatnonzero(flat[stride:] != flat[:-stride])[::every]
         middle = np.stack(np.unravel_index(near, inside.shape), axis=1) - 2.0
