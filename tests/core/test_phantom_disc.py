@@ -113,7 +113,9 @@ def test_signs_of_the_angles() -> None:
     assert up((0.0, 10.0, 0.0), (1.0, 0.0, 0.0)) == pytest.approx(math.tan(math.radians(10.0)))
     left = rotation_from_angles((0.0, 0.0, 10.0))[:, 0]
     assert left == pytest.approx([math.cos(math.radians(10.0)), math.sin(math.radians(10.0)), 0.0])
-    assert single_disc(wedge_deg=5.0).half_height(np.array(0.0), np.array(-10.0), np.array(0.5)) > 4.5  # taller in front
+    assert (
+        single_disc(wedge_deg=5.0).half_height(np.array(0.0), np.array(-10.0), np.array(0.5)) > 4.5
+    )  # taller in front
 
 
 @given(angles, st.tuples(*[st.floats(-99.0, 99.0)] * 3))

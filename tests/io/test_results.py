@@ -92,7 +92,9 @@ def test_the_tables_first_columns_are_the_promised_ones(folder: Path) -> None:
     assert columns[:12] == FIRST
     names = list(Geometry.names())
     assert columns[12:20] == [f"{name}_se" for name in names[:8]]
-    assert columns[20 : 20 + 2 * len(names[8:])] == [part for name in names[8:] for part in (name, f"{name}_se")]
+    assert columns[20 : 20 + 2 * len(names[8:])] == [
+        part for name in names[8:] for part in (name, f"{name}_se")
+    ]
     scores = columns[20 + 2 * len(names[8:]) : -5]
     assert scores[:3] == ["z_width_ap", "z_angle_sagittal", "z_wedge"]
     assert all(column.startswith("z_") for column in scores)

@@ -214,6 +214,8 @@ def _fit_in_frame(
     endplates, middles = [], []
     for side in (1.0, -1.0):
         faces = np.flatnonzero(side * normals[:, 2] > _ENDPLATE_COSINE)
+        covers = surface.covers_mm2[faces]
+        middles.append(covers @ xyz[faces, :2] / max(float(covers.sum()), 1e-9))
         unit = footprint.base.to_unit(xyz[faces, :2])
         near = footprint.contains(unit, margin=0.05)
         faces, unit = faces[near], unit[near]
@@ -228,8 +230,6 @@ def _fit_in_frame(
             area_mm2=footprint.area_mm2,
         )
         endplates.append(fit_endplate(of_side, _ROUGH_DEGREE if rough else _ENDPLATE_DEGREE))
-        covers = surface.covers_mm2[faces]
-        middles.append(covers @ xyz[faces, :2] / covers.sum())
     points, weights = footprint.quadrature()
     at = footprint.base.from_unit(points)
     centre = weights @ at

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from discometry.core.disc_shape import DiscShape
 from discometry.core.endplate import monomials
+from discometry.core.slice_ends import volume_lost_mm3
 from discometry.core.standard_errors import Estimate
 from discometry.core.volume import Volume
 from discometry.core.voxel_surface import VoxelSurface
@@ -49,6 +50,7 @@ def shape_measures(shape: DiscShape, surface: VoxelSurface, inside: Volume) -> d
     lateral, ap, area = (outline[name].value for name in ("width_lateral_mm", "width_ap_mm", "footprint_mm2"))
     voxel = inside.grid.voxel_volume_mm3
     volume = float(np.count_nonzero(inside.array)) * voxel
+    whole = volume + volume_lost_mm3(shape, inside, _rim_height(shape))
     faces = float(surface.count.sum())
     # Every face leaves a voxel undecided, and the last slices leave a part of themselves.
     undecided = voxel * math.sqrt(faces / 12.0)
@@ -56,7 +58,7 @@ def shape_measures(shape: DiscShape, surface: VoxelSurface, inside: Volume) -> d
     ends = volume / area * (left**2 + posterior**2)
     return {
         "volume_mm3": Estimate(volume, spread, ends),
-        "height_mean_mm": Estimate(volume / area, spread / area, ends / area),
+        "height_mean_mm": Estimate(whole / area, spread / area, ends / area),
         "surface_mm2": Estimate(
             surface.area_mm2, surface.area_mm2 * math.sqrt(shape.footprint.misfit / faces), undecided
         ),
