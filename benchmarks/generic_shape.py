@@ -27,11 +27,13 @@ class Generic:
     library: str
     lengths: Mapping[str, FloatArray]
     seconds: FloatArray
+    seconds_with_feret: FloatArray | None = None
+    """The same with the largest diameter, the only width there is."""
 
 
 def by_scikit_image(masks: Sequence[Volume]) -> Generic:
     """Volume, axis lengths and orientation by regionprops, surface by marching cubes."""
-    rows, seconds = [], []
+    rows, seconds, ferets = [], [], []
     for mask in masks:
         array, spacing = mask.array.astype(np.uint8), mask.grid.spacing_mm
         start = time.process_time()
@@ -46,10 +48,14 @@ def by_scikit_image(masks: Sequence[Volume]) -> Generic:
         vertices, faces, _, _ = marching_cubes(np.pad(array, 1).astype(np.float32), 0.5, spacing=spacing)
         surface = mesh_surface_area(vertices, faces)
         seconds.append(time.process_time() - start)
+        start = time.process_time()
+        _ = found.feret_diameter_max
+        ferets.append(seconds[-1] + time.process_time() - start)
         rows.append((minor, volume / surface, (high - low) * spacing[2]))
     names = ("axis_minor_length", "area / mesh_surface_area", "height of bbox")
     lengths = dict(zip(names, np.array(rows).T, strict=True))
-    return Generic(f"scikit-image {skimage.__version__}", lengths, np.array(seconds))
+    name = f"scikit-image {skimage.__version__}"
+    return Generic(name, lengths, np.array(seconds), np.array(ferets))
 
 
 def by_pyradiomics(masks: Sequence[Volume], python: str) -> Generic:

@@ -17,12 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from discometry.core.anatomy import Tissue
+from discometry.core.body_heights import body_height_mm
+from discometry.core.phantom import PhantomDisc, phantom_grid, render_discs, render_tissue, sample_phantom
+from discometry.core.volume import Volume
 from discometry.stages.measure import estimates
 from geometry import GRIDS, NOISES_MM, discs, ragged, render, true_measures
 
 FloatArray = NDArray[np.float64]
 QUANTILES = (0.92, 0.95, 0.97)
 """Averaged, for a steadier 95th percentile."""
+FIELD_MM = {"anterior_mm": 25.0, "posterior_mm": 12.0, "superior_mm": 45.0, "inferior_mm": 20.0}
 STARTS = (-5.0, -3.0, -1.0, 0.0, 1.0)
 """Logarithms of the step's factor from which the search starts."""
 
@@ -43,6 +48,46 @@ def collect(count: int, seed: int) -> tuple[list[str], FloatArray]:
                 rows.append([(one.value - truth[name], one.spread, one.step) for name, one in found.items()])
             groups.append(rows)
     return names, np.array(groups)
+
+
+def collect_indices(spines: int, seed: int) -> FloatArray:
+    """Error, spread and step (grids, discs, 3) of the disc height index, in whole spines."""
+    groups = []
+    for number, (_, spacing_mm, slice_axis) in enumerate(GRIDS):
+        rows = []
+        for place in range(spines):
+            spine = sample_phantom(seed + 100 * number + place, n_discs=5)
+            tissue = render_tissue(
+                spine, phantom_grid(spine, spacing_mm=spacing_mm, slice_axis=slice_axis, **FIELD_MM)
+            ).oriented()
+            labels = render_discs(spine, tissue.grid)
+            narrow = FIELD_MM | {"lateral_mm": 12.0}
+            fine = phantom_grid(spine, spacing_mm=(0.3, 0.3, 0.3), slice_axis="lps", **narrow)
+            bone = render_tissue(spine, fine, subsample_mm=0.3)
+            for disc in spine.discs:
+                truth = true_index(disc, bone.with_array(bone.array == Tissue.VERTEBRA))
+                mask = labels.with_array(labels.array == disc.label)
+                vertebrae = tissue.with_array(tissue.array == Tissue.VERTEBRA)
+                found = estimates(mask, vertebrae, below=disc.label != 201)["disc_height_index"]
+                if np.isfinite(found.value - truth):
+                    rows.append((found.value - truth, found.spread, found.step))
+        groups.append(rows)
+    least = min(map(len, groups))
+    return np.array([rows[:least] for rows in groups])
+
+
+def true_index(disc: PhantomDisc, vertebrae: Volume) -> float:
+    """Height of a disc over that of the bodies beside it, along the normals of its endplates."""
+    slope = np.tan(np.radians(disc.wedge_deg) / 2)
+    heights = []
+    for side, dome in ((1.0, disc.dome_superior_mm), (-1.0, disc.dome_inferior_mm)):
+        if side > 0 or disc.label != 201:
+            outward = np.array([0.0, slope, side]) / np.hypot(slope, 1.0)
+            axes = np.stack([[1.0, 0.0, 0.0], np.cross(outward, [1.0, 0.0, 0.0]), outward], axis=1)
+            start = np.array([0.0, 0.0, side * (disc.height_mm + dome) / 2])
+            world = disc.centre_lps + disc.rotation @ start
+            heights.append(body_height_mm(vertebrae, world, disc.rotation @ axes))
+    return disc.geometry().height_fyllos_mm / float(np.nanmean(heights))
 
 
 def fit(groups: FloatArray) -> tuple[float, float]:
@@ -73,11 +118,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--discs", type=int, default=150, help="discs in each group")
+    parser.add_argument("--spines", type=int, default=10, help="spines on each grid, for the height index")
     parser.add_argument("--seed", type=int, default=5000)
     options = parser.parse_args()
     names, groups = collect(options.discs, options.seed)
-    for place, name in enumerate(names):
-        of_one = groups[:, :, place]
+    measures = {name: groups[:, :, place] for place, name in enumerate(names)}
+    measures["disc_height_index"] = collect_indices(options.spines, options.seed)
+    for name, of_one in measures.items():
         of_spread, of_step = fit(of_one)
         error = np.hypot(of_spread * of_one[..., 1], of_step * of_one[..., 2])
         covered = (np.abs(of_one[..., 0]) <= 1.96 * error).mean(axis=1)

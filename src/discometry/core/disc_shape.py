@@ -28,10 +28,8 @@ _LEAST_VOXELS = 24
 """Fewer voxels have a volume, but no shape."""
 _LEAST_FACES = 16
 """Fewest faces that each of outline and endplates is fitted to."""
-_ROUGH_TURNS = 2
-"""How often the frame is fitted anew before all is fitted in it."""
-_ROUGH_FACES = 1500
-"""About how many faces the rough turns are content with."""
+_ROUGH_FACES = 1200
+"""About how many faces the first fit, which finds the frame, is content with."""
 _RIM_COSINE = 0.72
 """Faces whose normal is within this cosine of the disc's plane belong to the side wall .."""
 _WITHIN = 0.4
@@ -129,7 +127,7 @@ class DiscShape:
 
 
 def fit_disc_shape(inside: Volume, surface: VoxelSurface) -> DiscShape | None:
-    """Fit frame, outline and endplates in turn; None where the mask has too little of one of them.
+    """Fit the frame roughly, and in it outline and endplates; None where the mask has too little of one.
 
     Parameters
     ----------
@@ -140,14 +138,11 @@ def fit_disc_shape(inside: Volume, surface: VoxelSurface) -> DiscShape | None:
     """
     if np.count_nonzero(inside.array) < _LEAST_VOXELS or min(inside.array.shape) < 2:
         return None
-    frame, base = _first_frame(inside)
     few = surface.thinned(_ROUGH_FACES)
-    for _ in range(_ROUGH_TURNS):
-        shape = _fit_in_frame(inside, few, frame, base, rough=True)
-        if shape is None:
-            return None
-        frame, base = shape.next_frame(), _in_next_frame(shape)
-    return _fit_in_frame(inside, surface, frame, base, rough=False)
+    rough = _fit_in_frame(inside, few, *_first_frame(inside), rough=True)
+    if rough is None:
+        return None
+    return _fit_in_frame(inside, surface, rough.next_frame(), _in_next_frame(rough), rough=False)
 
 
 def _in_next_frame(shape: DiscShape) -> Superellipse:

@@ -86,7 +86,7 @@ def fit_endplate(faces: EndplateFaces, degree: int) -> Endplate:
     normal = scaled @ terms.T
     total = weights.sum()
     order = np.array([i + j for i, j in _powers(degree)])
-    normal[np.diag_indices_from(normal)] += np.where(order >= 3, _STIFFNESS * order, 1e-9) * total
+    np.einsum("ii->i", normal)[:] += np.where(order >= 3, _STIFFNESS * order, 1e-9) * total
     inverse = np.linalg.inv(normal)
     coefficients = inverse @ (scaled @ faces.height)
     squares = (faces.height - coefficients @ terms) ** 2

@@ -11,6 +11,7 @@ from the staircase.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,14 +134,12 @@ class Footprint:
     @property
     def angles(self) -> FloatArray:
         """Polar angles (m,) of the outline's points in unit axes, rad."""
-        count = len(self.radius)
-        angles: FloatArray = (np.arange(count, dtype=np.float64) + 0.5) * (2.0 * np.pi / count)
-        return angles
+        return _angles(len(self.radius))
 
     @property
     def rays(self) -> FloatArray:
         """Directions (m, 2) of the outline's points in unit axes."""
-        return np.stack([np.cos(self.angles), np.sin(self.angles)], axis=1)
+        return _rays(len(self.radius))
 
     @property
     def outline(self) -> FloatArray:
@@ -179,6 +178,17 @@ class Footprint:
         return inside
 
 
+@cache
+def _angles(count: int) -> FloatArray:
+    angles: FloatArray = (np.arange(count, dtype=np.float64) + 0.5) * (2.0 * np.pi / count)
+    return angles
+
+
+@cache
+def _rays(count: int) -> FloatArray:
+    return np.stack([np.cos(_angles(count)), np.sin(_angles(count))], axis=1)
+
+
 def fourier(angle: FloatArray, order: int) -> tuple[FloatArray, FloatArray]:
     """Give 1, cos, sin, cos 2 .. (n, 2 order + 1) of angles (n,) in rad, and their derivatives."""
     values, slopes = [np.ones_like(angle)], [np.zeros_like(angle)]
@@ -204,9 +214,8 @@ def fit_footprint(rim: RimFaces, start: Superellipse, *, rough: bool = False) ->
         Leave out the Fourier series.
     """
     base, bow, misfit = _fit_superellipse(rim, start, steps=_ROUGH_STEPS if rough else _STEPS)
-    angles = (np.arange(_OUTLINE_POINTS, dtype=np.float64) + 0.5) * (2.0 * np.pi / _OUTLINE_POINTS)
-    n = base.exponent
-    plain = (np.abs(np.cos(angles)) ** n + np.abs(np.sin(angles)) ** n) ** (-1.0 / n)
+    angles, rays = _angles(_OUTLINE_POINTS), _rays(_OUTLINE_POINTS)
+    plain = (np.abs(rays) ** base.exponent).sum(axis=1) ** (-1.0 / base.exponent)
     if rough:
         none = np.zeros((len(angles), 0))
         return Footprint(base, plain * (1.0 + max(bow, 0.0)), plain * (1.0 + bow), none, none)
@@ -260,7 +269,7 @@ def _fit_superellipse(rim: RimFaces, start: Superellipse, *, steps: int) -> tupl
         right[5] += (expected - base.exponent) * spread**-2
         normal[6, 6] += _BOW_SPREAD**-2
         right[6] -= bow * _BOW_SPREAD**-2
-        normal[np.diag_indices(7)] *= 1.0 + 1e-3
+        np.einsum("ii->i", normal)[:] *= 1.0 + 1e-3
         step = np.linalg.solve(normal, right)
         half = np.asarray(base.half_mm)
         half = half + np.clip(step[:2], -0.2 * half, 0.2 * half)
@@ -315,7 +324,7 @@ def _fit_correction(
         target = (weights * (rho - 1.0) + beyond * (fitted + excess)) / total
         scaled = design * (total / (_PATCH * ragged))[:, None]
         normal = scaled.T @ design
-        normal[np.diag_indices_from(normal)] += stiffness
+        np.einsum("ii->i", normal)[:] += stiffness
         found = np.linalg.solve(normal, scaled.T @ target)
     return found, np.linalg.cholesky(np.linalg.inv(normal)), _mean_square(residual, weights)
 

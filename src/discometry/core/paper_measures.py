@@ -76,5 +76,6 @@ def _principal_angle(across: FloatArray, up: FloatArray) -> float:
     """Angle (degrees, -90 to 90) of the principal axis of points against ``across``, towards ``up``."""
     if len(across) < 3:
         return math.nan
-    (xx, xy), (_, yy) = np.cov(across, up)
+    across, up = across - across.mean(), up - up.mean()
+    xx, xy, yy = across @ across, across @ up, up @ up
     return math.degrees(0.5 * math.atan2(2.0 * xy, xx - yy))

@@ -44,13 +44,15 @@ def shape_measures(shape: DiscShape, surface: VoxelSurface, inside: Volume) -> d
         Its mask, boolean.
     """
     # Voxel size along the disc's own axes.
-    axes = (inside.grid.direction * inside.grid.spacing_mm).T @ shape.next_frame().axes
+    own = shape.next_frame().axes
+    axes = (inside.grid.direction * inside.grid.spacing_mm).T @ own
     left, posterior = (float(np.linalg.norm(axes[:, axis])) for axis in range(2))
-    outline = _outline_measures(shape, float(min(inside.grid.spacing_mm)))
+    rim_height = _rim_height(shape)
+    outline = _outline_measures(shape, own[:, 0], rim_height, float(min(inside.grid.spacing_mm)))
     lateral, ap, area = (outline[name].value for name in ("width_lateral_mm", "width_ap_mm", "footprint_mm2"))
     voxel = inside.grid.voxel_volume_mm3
     volume = float(np.count_nonzero(inside.array)) * voxel
-    whole = volume + volume_lost_mm3(shape, inside, _rim_height(shape))
+    whole = volume + volume_lost_mm3(shape, inside, rim_height)
     faces = float(surface.count.sum())
     # Every face leaves a voxel undecided, and the last slices leave a part of themselves.
     undecided = voxel * math.sqrt(faces / 12.0)
@@ -63,7 +65,7 @@ def shape_measures(shape: DiscShape, surface: VoxelSurface, inside: Volume) -> d
             surface.area_mm2, surface.area_mm2 * math.sqrt(shape.footprint.misfit / faces), undecided
         ),
         **outline,
-        **_angles(shape, math.degrees(left / lateral), math.degrees(posterior / ap)),
+        **_angles(shape, own[:, 2], math.degrees(left / lateral), math.degrees(posterior / ap)),
         **_heights(shape, left, posterior),
     }
 
@@ -73,8 +75,10 @@ def _raggedness(shape: DiscShape) -> float:
     return float(max(shape.footprint.misfit, _LEAST_MISFIT) ** 0.25)
 
 
-def _outline_measures(shape: DiscShape, finest_mm: float) -> dict[str, Estimate]:
-    """Widths, area, bulge and transverse angle: what follows from the outline."""
+def _outline_measures(
+    shape: DiscShape, axis: FloatArray, rim_height_mm: float, finest_mm: float
+) -> dict[str, Estimate]:
+    """Widths, area, bulge and, from the disc's left ``axis`` (LPS), the transverse angle."""
     footprint = shape.footprint
     own = np.stack([shape.left, shape.posterior], axis=1)
     points = (footprint.outline - shape.centre) @ own
@@ -88,12 +92,11 @@ def _outline_measures(shape: DiscShape, finest_mm: float) -> dict[str, Estimate]
     ring = cell * footprint.radius[:, None] * errors
     rim_ring = cell * footprint.rim[:, None] * footprint.rim_errors * _raggedness(shape)
     # The wall's parabola, from the height over which its faces were found to where it meets the endplates.
-    lengthen = float(np.clip(_rim_height(shape) / (2.0 * shape.wall_mm), *_LENGTHEN)) ** 2
+    lengthen = float(np.clip(rim_height_mm / (2.0 * shape.wall_mm), *_LENGTHEN)) ** 2
     bulge = lengthen * (math.sqrt(area / math.pi) - math.sqrt(rim_area / math.pi))
     by_bulge = lengthen * (ring - rim_ring).sum(axis=0) / (2.0 * math.sqrt(area * math.pi))
     moments = own.T @ shape.moments @ own
     by_angle = (points[:, 0] * points[:, 1]) @ ring / (area * max(abs(moments[0, 0] - moments[1, 1]), 1.0))
-    axis = shape.next_frame().axes[:, 0]
     return {
         "width_lateral_mm": lateral,
         "width_ap_mm": ap,
@@ -123,13 +126,12 @@ def _rim_height(shape: DiscShape) -> float:
     return float(np.mean(between @ monomials(rim, shape.superior.degree)))
 
 
-def _angles(shape: DiscShape, lateral_step: float, ap_step: float) -> dict[str, Estimate]:
-    """Sagittal and coronal angle of the plane midway between the endplates, and the angle between them."""
+def _angles(shape: DiscShape, axis: FloatArray, lateral_step: float, ap_step: float) -> dict[str, Estimate]:
+    """Angles of the plane across the disc's ``axis`` (LPS), and the angle between its endplates."""
     along = np.stack([shape.left, shape.posterior]) @ shape.to_plane[1:]
     above, below = (math.atan(along[1] @ plate.coefficients) for plate in (shape.superior, shape.inferior))
     changes = np.concatenate([along @ plate.errors for plate in (shape.superior, shape.inferior)], axis=1)
     lateral, sagittal = (math.degrees(_norm(change)) for change in changes)
-    axis = shape.next_frame().axes[:, 2]
     return {
         "angle_sagittal_deg": Estimate(math.degrees(math.atan2(axis[1], axis[2])), sagittal / 2, ap_step),
         "angle_coronal_deg": Estimate(math.degrees(math.atan2(-axis[0], axis[2])), lateral / 2, lateral_step),

@@ -60,7 +60,8 @@ def volume_lost_mm3(shape: DiscShape, inside: Volume, rim_height_mm: float) -> f
     top = np.median(np.where(hit, np.maximum(first, second), -_FAR), axis=2)
     bottom = np.median(np.where(hit, np.minimum(first, second), _FAR), axis=2)
     counted = np.maximum(top - bottom, 0.0)
-    return float((chord - counted).sum()) / _LEVELS * spacing[axis] / in_plane * rim_height_mm
+    lost = float((chord - counted).sum()) / _LEVELS  # mm of chord, in slices
+    return lost * float(spacing[axis]) / in_plane * rim_height_mm
 
 
 def _branches(
