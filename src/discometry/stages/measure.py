@@ -1,4 +1,4 @@
-"""Measure a disc: height, widths, angles, wedge and volume in mm and degrees, from its mask.
+"""Measure a disc: heights, widths, angles, areas and volume in mm and degrees, each with its standard error.
 
 Volume is the voxels' own, which is unbiased. Height, widths, angles and wedge come from a smooth shape fitted
 to the mask in the disc's own frame (:mod:`discometry.core.disc_shape`), because a voxel staircase is as
