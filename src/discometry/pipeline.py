@@ -32,7 +32,7 @@ from discometry.stages.prepare import PrepareConfig, prepare
 from discometry.stages.segment import SegmentConfig, segment
 from discometry.stages.separate import SeparateConfig, separate
 
-__all__ = ["Analysis", "Models", "Progress", "analyse_image", "analyse_mask"]
+__all__ = ["Analysis", "Models", "Progress", "analyse_image", "analyse_mask", "flags_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def _describe(study: str, image: Volume | None, spine: Spine, models: Models, wa
         probabilities = classify([disc.level for disc in spine.discs], geometries, models.classifier())
     discs = tuple(
         DiscResult(
-            disc, geometry, encoding, probability, _flags(disc, geometry), z_scores(disc.level, geometry)
+            disc, geometry, encoding, probability, flags_of(disc, geometry), z_scores(disc.level, geometry)
         )
         for disc, geometry, encoding, probability in zip(
             spine.discs, geometries, encodings, probabilities, strict=True
@@ -163,7 +163,7 @@ def _describe(study: str, image: Volume | None, spine: Spine, models: Models, wa
     return Analysis(StudyResult(study, image, spine, discs, lordosis=curve), watch.seconds)
 
 
-def _flags(disc: Disc, geometry: Geometry) -> tuple[str, ...]:
+def flags_of(disc: Disc, geometry: Geometry) -> tuple[str, ...]:
     """Give the flags of separating, and whether the disc has no disc's shape, or a measure that none has."""
     if not math.isfinite(geometry.height_mean_mm):
         # The paper's height needs no shape: where it lacks too, it is the image's border that takes both.

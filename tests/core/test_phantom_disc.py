@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discometry.core.errors import InputError, LabelError
@@ -209,3 +209,47 @@ def test_slabs_cover_the_grid_and_keep_the_mean() -> None:
 def test_sample_distance_must_be_positive() -> None:
     with pytest.raises(InputError, match="positive distance"):
         subsamples(Grid.from_spacing((2, 2, 2), (1, 1, 1)), 0.0)
+
+
+def test_surface_of_a_round_cylinder_is_exact() -> None:
+    disc = single_disc(8.0, half_lateral_mm=20.0, half_ap_mm=20.0, exponent=2.0)
+    expected = 2 * math.pi * 20.0**2 + 2 * math.pi * 20.0 * 8.0
+    assert disc.geometry().surface_mm2 == pytest.approx(expected, rel=1e-4)
+
+
+@given(shapes)
+@settings(max_examples=15)
+def test_heights_are_where_the_disc_begins_and_ends(shape: dict[str, float]) -> None:
+    disc = single_disc(**shape)
+    truth = disc.geometry()
+    grow = 1 + disc.bulge
+    z = np.arange(-16.0, 16.0, 0.004)
+    places = {
+        "height_anterior_mm": (0.0, -0.8 * grow * disc.half_ap_mm),
+        "height_middle_mm": (0.0, 0.0),
+        "height_posterior_mm": (0.0, 0.8 * grow * disc.half_ap_mm),
+    }
+    for name, (x, y) in places.items():
+        counted = disc.inside(np.full_like(z, x), np.full_like(z, y), z).sum() * 0.004
+        assert getattr(truth, name) == pytest.approx(counted, abs=0.02), name
+    left, right = (
+        disc.inside(np.full_like(z, x), np.zeros_like(z), z).sum() * 0.004
+        for x in (0.8 * grow * disc.half_lateral_mm, -0.8 * grow * disc.half_lateral_mm)
+    )
+    assert truth.asymmetry_mm == pytest.approx(left - right, abs=0.02)
+    assert truth.height_dabbs_mm == pytest.approx((truth.height_anterior_mm + truth.height_posterior_mm) / 2)
+    assert 3 * truth.height_fyllos_mm == pytest.approx(2 * truth.height_dabbs_mm + truth.height_middle_mm)
+    assert truth.height_hurxthal_mm == truth.height_middle_mm
+
+
+def test_height_beyond_the_rim_and_outside() -> None:
+    disc = single_disc(8.0, half_ap_mm=18.0, bulge=0.1)
+    assert disc.height_at(0.0, 18.0) == pytest.approx(8.0)
+    assert disc.height_at(0.0, 18.0 * 1.1) == pytest.approx(0.0, abs=1e-6)
+    assert disc.height_at(0.0, 18.0 * 1.05) == pytest.approx(8.0 * math.sqrt(0.5))
+    assert single_disc(8.0).height_at(0.0, 18.1) == 0.0
+
+
+def test_bulge_is_the_difference_of_the_radii_of_equal_circles() -> None:
+    truth = single_disc(8.0, half_lateral_mm=25.0, half_ap_mm=16.0, exponent=2.0, bulge=0.05).geometry()
+    assert truth.bulge_mm == pytest.approx(0.05 * math.sqrt(25.0 * 16.0))

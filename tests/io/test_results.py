@@ -16,6 +16,7 @@ from discometry.core.records import (
     DiscResult,
     Encoding,
     Geometry,
+    Lordosis,
     Spine,
     StudyResult,
 )
@@ -41,14 +42,17 @@ def make_result(study: str = "11", *, image: bool = True, flags: tuple[str, ...]
     discs = tuple(
         DiscResult(
             Disc(label, level, volume.with_array(labels == label), cube, ("ambiguous_level",)),
-            Geometry(height_mean_mm=5 + number / 3, volume_mm3=1980.0),
+            Geometry.of({"height_mean_mm": 5 + number / 3, "volume_mm3": 1980.0}, {"height_mean_mm": 0.125}),
             Encoding((0.1, -2.5e-7, 3.0 + number), 0.987654321),
             float("nan") if number else 0.25,
             ("ambiguous_level", "truncated") if number else (),
+            {"wedge_deg": 1.5} if number else {},
         )
         for number, (label, level) in enumerate([(201, "L5/S1"), (202, "L4/L5")])
     )
-    return StudyResult(study, Volume(GRID, picture) if image else None, Spine(volume, discs), discs, flags)
+    scan = Volume(GRID, picture) if image else None
+    curve = Lordosis("L4/L5", "L5/S1", 12.5, 0.25)
+    return StudyResult(study, scan, Spine(volume, discs), discs, flags, curve)
 
 
 def make_manifest(study: str = "11", **changes: object) -> Manifest:
@@ -110,7 +114,11 @@ def test_the_tables_first_columns_are_the_promised_ones(folder: Path) -> None:
 def test_a_study_comes_back_as_it_was(folder: Path) -> None:
     result, study = make_result(), read_study(folder)
     assert study.folder == folder
-    assert study.manifest == make_manifest()
+    curve = {"upper": "L4/L5", "lower": "L5/S1", "angle_deg": 12.5, "standard_error_deg": 0.25}
+    assert study.manifest == make_manifest(lordosis=curve)
+    assert study.discs["height_mean_mm_se"].tolist() == [0.125, 0.125]
+    assert study.discs["volume_mm3_se"].isna().all()
+    assert study.discs["z_wedge"].isna().tolist() == [True, False]
     np.testing.assert_array_equal(study.labels.array, result.spine.labels.array)
     assert study.labels.array.dtype == np.int16
     assert study.labels.grid.same_as(GRID)

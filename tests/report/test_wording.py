@@ -76,6 +76,7 @@ def test_every_geometry_measure_has_its_own_title_unit_and_meaning():
 
 def test_standard_error_stands_beside_the_value_on_its_scale():
     assert measure_of_column("height_mean_mm").show(8.04, 0.21) == "8.0 ± 0.2"
+    assert measure_of_column("height_mean_mm").show(8.04, 0.034) == "8.0 ± 0.03"
     assert measure_of_column("narrowing_probability").show(0.25, 0.05) == "25 ± 5"
     assert measure_of_column("height_mean_mm").show(math.nan, 0.21) == MISSING
 

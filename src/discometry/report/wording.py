@@ -90,11 +90,15 @@ class Measure:
     meaning: str
 
     def show(self, value: float, error: float = math.nan) -> str:
-        """Write a value, with its standard error where that is known, without the unit."""
+        """Write a value, with its standard error where that is known, without the unit.
+
+        An error too small for the value's decimals has one more.
+        """
         scale = 100.0 if self.unit == "%" else 1.0
         text = format_number(value * scale, decimals=self.decimals)
         if math.isfinite(value) and math.isfinite(error):
-            text += f" ± {format_number(error * scale, decimals=self.decimals)}"
+            small = error * scale < 0.5 * 10.0**-self.decimals
+            text += f" ± {format_number(error * scale, decimals=self.decimals + small)}"
         return text
 
 
