@@ -347,3 +347,15 @@ def test_the_table_reads_in_plain_pandas(folder: Path) -> None:
     table = pd.read_csv(folder / "discs.csv")
     assert table["volume_mm3"].tolist() == [1980.0, 1980.0]
     assert table["latent_2"].tolist() == [-2.5e-7, -2.5e-7]
+
+
+def test_a_folder_of_before_standard_errors_can_still_be_read(folder: Path) -> None:
+    manifest = json.loads((folder / "study.json").read_text())
+    del manifest["lordosis"]
+    (folder / "study.json").write_text(json.dumps(manifest))
+    table = pd.read_csv(folder / "discs.csv")
+    older = [name for name in table.columns if not name.endswith("_se") and not name.startswith("z_")]
+    table[older].to_csv(folder / "discs.csv", index=False)
+    study = read_study(folder)
+    assert study.manifest.lordosis is None
+    assert study.discs["height_mean_mm"].tolist() == [5.0, 16 / 3]
