@@ -118,7 +118,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--discs", type=int, default=150, help="discs in each group")
-    parser.add_argument("--spines", type=int, default=10, help="spines on each grid, for the height index")
+    parser.add_argument("--spines", type=int, default=8, help="spines on each grid, for the height index")
     parser.add_argument("--seed", type=int, default=5000)
     options = parser.parse_args()
     names, groups = collect(options.discs, options.seed)
