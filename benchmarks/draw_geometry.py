@@ -17,6 +17,8 @@ from matplotlib.patches import Arc
 
 from discometry.core.disc_shape import fit_disc_shape
 from discometry.core.phantom import PhantomDisc, phantom_grid, render_disc_mask, single_disc
+from discometry.core.shape_measures import INSET
+from discometry.core.voxel_surface import voxel_surface
 from discometry.stages.measure import measure_mask
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
@@ -88,6 +90,81 @@ def own_frame(disc: PhantomDisc) -> Figure:
     return figure
 
 
+def heights() -> Figure:
+    """Heights of the mid-sagittal section; asymmetry and bulge in the mid-coronal one."""
+    disc = single_disc(
+        9.0, wedge_deg=10.0, lateral_wedge_deg=5.0, dome_superior_mm=1.6, dome_inferior_mm=1.6, bulge=0.08
+    )
+    figure = Figure(figsize=(9.5, 3.2), layout="constrained")
+    side, front = figure.subplots(1, 2)
+    section(side, disc, "sagittal")
+    panel(side, "mid-sagittal section", "anterior", "posterior")
+    b = disc.half_ap_mm * (1 + disc.bulge)
+    inset = 1.0 - 2.0 * INSET
+    for place, name, color in (
+        (-inset, "anterior", ORANGE),
+        (0.0, "middle", GREEN),
+        (inset, "posterior", ORANGE),
+    ):
+        half = disc.height_at(0.0, place * b) / 2
+        arrow(side, (place * b, -half), (place * b, half), name, color)
+    side.plot([-b, b], [0, 0], color=GREY, lw=1, ls=":")
+    for place in (-1.0, -inset, inset, 1.0):
+        side.plot([place * b] * 2, [-11.5, -10.5], color=GREY, lw=1)
+    side.plot([-b, b], [-11, -11], color=GREY, lw=1)
+    side.text(0, -13.2, "diameter; ends a tenth inside", color=GREY, fontsize=9, ha="center")
+    side.text(
+        0,
+        10.5,
+        "Dabbs = (anterior + posterior) / 2\nFyllos = (anterior + middle + posterior) / 3",
+        fontsize=9,
+        ha="center",
+    )
+    side.set(xlim=(-34, 34), ylim=(-16, 16))
+    section(front, disc, "coronal")
+    panel(front, "mid-coronal section", "right", "left")
+    a, rim = disc.half_lateral_mm * (1 + disc.bulge), disc.half_lateral_mm
+    for place, name in ((-inset, "right"), (inset, "left")):
+        half = disc.height_at(place * a, 0.0) / 2
+        arrow(front, (place * a, -half), (place * a, half), name, ORANGE)
+    for place in (-1, 1):
+        front.plot([place * rim] * 2, [-10, 10], color=GREEN, lw=1, ls="--")
+        front.plot([place * a] * 2, [-10, 10], color=GREEN, lw=1)
+    front.annotate("bulge", (a, -8.5), (rim - 10, -9.0), color=GREEN, fontsize=9, va="center")
+    front.annotate("", (rim, -9.0), (a, -9.0), arrowprops={"arrowstyle": "<->", "color": GREEN})
+    front.text(0, 11.5, "asymmetry = left - right", color=ORANGE, fontsize=9, ha="center")
+    front.set(xlim=(-36, 36), ylim=(-16, 16))
+    return figure
+
+
+def spine() -> Figure:
+    """Disc height index and lordosis on a chain of discs and bodies."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    index, curve = figure.subplots(1, 2)
+    for low, high, color in ((-32.0, -4.6, "#DDDDDD"), (-3.8, 3.8, "#BFDCEE"), (4.6, 32.0, "#DDDDDD")):
+        index.fill([-17, 17, 17, -17], [low, low, high, high], fc=color, ec=GREY)
+    arrow(index, (0, 4.6), (0, 32.0), "body above", GREEN)
+    arrow(index, (0, -32.0), (0, -4.6), "body below", GREEN)
+    arrow(index, (-5, -3.8), (-5, 3.8), "disc (Fyllos)", ORANGE)
+    panel(index, "disc height index: disc over the mean of both bodies", "", "")
+    index.set(xlim=(-40, 40), ylim=(-36, 36))
+    angles_deg = (-32.0, -13.0, -2.0, 5.0, 9.0)
+    place = np.zeros(2)
+    for number, angle in enumerate(angles_deg):
+        turn = math.radians(-angle)
+        along, up = np.array([math.cos(turn), math.sin(turn)]), np.array([-math.sin(turn), math.cos(turn)])
+        corners = [place + 17 * a * along + 4 * b * up for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+        curve.fill(*np.transpose(corners), fc="#BFDCEE", ec=BLUE, lw=1.2)
+        if number in (0, len(angles_deg) - 1):
+            ends = [place - 30 * along, place + 75 * along]
+            curve.plot(*np.transpose(ends), color=ORANGE, lw=1.4)
+        place = place + 36 * up
+    curve.text(34, 62, "lordosis: angle between\nhighest and lowest disc", color=ORANGE, fontsize=9)
+    panel(curve, "lordosis over the discs seen", "anterior", "")
+    curve.set(xlim=(-60, 95), ylim=(-30, 165))
+    return figure
+
+
 def angles() -> Figure:
     """Show the three angles, each with the sign that is positive."""
     figure = Figure(figsize=(9, 3.0), layout="constrained")
@@ -130,7 +207,7 @@ def thick_slices() -> Figure:
     index = np.argwhere(mask.array)
     low, high = index.min(axis=0), index.max(axis=0) + 1
     tight = mask.cropped(low, high)
-    shape = fit_disc_shape(tight)
+    shape = fit_disc_shape(tight, voxel_surface(tight))
     if shape is None:
         raise RuntimeError("the disc of the picture has no shape")
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -223,6 +300,8 @@ def main() -> None:
         "geometry_frame": own_frame(disc),
         "geometry_angles": angles(),
         "geometry_slices": thick_slices(),
+        "geometry_heights": heights(),
+        "geometry_spine": spine(),
         "geometry_paper": paper_slices(),
     }
     for name, figure in pictures.items():

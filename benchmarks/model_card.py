@@ -52,9 +52,8 @@ def shape(models: Models, data: Path) -> None:
         coders[f"{name}, same training shapes"] = train_linear_shape(training.cubes, config)[0]
     for name, coder in coders.items():
         scores = reconstruction_ious(discs.cubes, coder)
-        print(
-            f"  - {name}: IoU {mean_with_interval(scores.tolist(), list(discs.spines))}, least {scores.min():.3f}"
-        )
+        told = mean_with_interval(scores.tolist(), list(discs.spines))
+        print(f"  - {name}: IoU {told}, least {scores.min():.3f}")
 
 
 def main() -> None:

@@ -10,12 +10,20 @@ import numpy as np
 import pytest
 
 import discometry
+from discometry.core.anatomy import Tissue
 from discometry.core.errors import DiscometryError, InputError, LabelError
-from discometry.core.phantom import phantom_grid, render_discs, render_mri, sample_phantom
+from discometry.core.phantom import (
+    phantom_grid,
+    render_discs,
+    render_mri,
+    render_tissue,
+    sample_phantom,
+)
+from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Disc, Geometry
 from discometry.core.volume import Grid, Volume
 from discometry.io.bundle import read_bundle
 from discometry.io.images import read_image, read_mask
-from discometry.pipeline import Models, analyse_image, analyse_mask
+from discometry.pipeline import Models, analyse_image, analyse_mask, flags_of
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +65,44 @@ def test_axis_order_of_a_mask_changes_no_number(models: Models) -> None:
         for name, value in one.geometry.values().items():
             assert other.geometry.values()[name] == pytest.approx(value, abs=1e-6, nan_ok=True), name
         assert other.encoding.latents == pytest.approx(one.encoding.latents, abs=1e-4)
+
+
+def test_vertebrae_of_a_mask_give_indices_and_the_spine_its_lordosis(models: Models) -> None:
+    phantom = sample_phantom(14, n_discs=5)
+    grid = phantom_grid(phantom, spacing_mm=(3.3, 0.8, 0.8), lateral_mm=95.0, superior_mm=45.0)
+    tissue = render_tissue(phantom, grid)
+    labels = tissue.with_array(
+        np.where(tissue.array == Tissue.VERTEBRA, 1, render_discs(phantom, grid).array).astype(np.int16)
+    )
+    result = analyse_mask("a", labels, models).result
+    for item, known in zip(result.discs, phantom.discs, strict=True):
+        assert 0.1 < item.geometry.disc_height_index < 0.6
+        assert item.flags == ()
+        errors = item.geometry.standard_errors
+        assert errors is not None
+        off = item.geometry.height_fyllos_mm - known.geometry().height_fyllos_mm
+        assert abs(off) < 4 * errors.height_fyllos_mm
+        scores = [score for score in item.z_scores.values() if np.isfinite(score)]
+        assert len(scores) == (0 if item.disc.level == "L5/S1" else 10)
+    curve = result.lordosis
+    assert curve is not None
+    assert (curve.upper, curve.lower) == ("L1/L2", "L5/S1")
+    low, *_, high = (disc.geometry().angle_sagittal_deg for disc in phantom.discs)
+    assert curve.angle_deg == pytest.approx(high - low, abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "flags"),
+    [
+        (Geometry(), ("few_slices",)),
+        (Geometry(paper_height_mm=3.0), ("few_slices", "not_disc_like")),
+        (Geometry(paper_height_mm=3.0, height_mean_mm=3.0, wedge_deg=2.0), ("few_slices", "implausible")),
+    ],
+    ids=["cut off", "no shape", "no disc's height"],
+)
+def test_flags_say_why_measures_are_missing(geometry: Geometry, flags: tuple[str, ...]) -> None:
+    cube = Volume(Grid.from_spacing(CUBE_SHAPE, CUBE_SPACING_MM), np.zeros(CUBE_SHAPE, bool))
+    assert flags_of(Disc(202, "L4/L5", cube, cube, ("few_slices",)), geometry) == flags
 
 
 @pytest.mark.parametrize("subject", ["11", "25"])

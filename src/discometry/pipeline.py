@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from discometry.core.records import Disc, DiscResult, Geometry, Spine, StudyResult
+from discometry.core.reference import z_scores
 from discometry.core.volume import Volume
 from discometry.io.bundle import Bundle
 from discometry.networks.classifier import Classifier, load_classifier
@@ -27,12 +28,12 @@ from discometry.networks.shape_models import load_shape_model
 from discometry.stages.classify import classify
 from discometry.stages.encode import encode
 from discometry.stages.locate import LocateConfig, locate
-from discometry.stages.measure import measure
+from discometry.stages.measure import lordosis, measure
 from discometry.stages.prepare import PrepareConfig, prepare
 from discometry.stages.segment import SegmentConfig, segment
 from discometry.stages.separate import SeparateConfig, separate
 
-__all__ = ["Analysis", "Models", "Progress", "analyse_image", "analyse_mask"]
+__all__ = ["Analysis", "Models", "Progress", "analyse_image", "analyse_mask", "flags_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,20 +147,27 @@ def analyse_mask(
 def _describe(study: str, image: Volume | None, spine: Spine, models: Models, watch: _Watch) -> Analysis:
     """Turn separated discs into numbers."""
     with watch.stage("measure"):
-        geometries = [measure(disc) for disc in spine.discs]
+        geometries = [measure(disc, spine.vertebrae) for disc in spine.discs]
     with watch.stage("encode"):
         encodings = encode(spine.discs, models.shape_coder())
     with watch.stage("classify"):
         probabilities = classify([disc.level for disc in spine.discs], geometries, models.classifier())
     discs = tuple(
-        DiscResult(disc, geometry, encoding, probability, _flags(disc, geometry))
+        DiscResult(
+            disc, geometry, encoding, probability, flags_of(disc, geometry), z_scores(disc.level, geometry)
+        )
         for disc, geometry, encoding, probability in zip(
             spine.discs, geometries, encodings, probabilities, strict=True
         )
     )
-    return Analysis(StudyResult(study, image, spine, discs), watch.seconds)
+    curve = lordosis([(disc.level, geometry) for disc, geometry in zip(spine.discs, geometries, strict=True)])
+    return Analysis(StudyResult(study, image, spine, discs, lordosis=curve), watch.seconds)
 
 
-def _flags(disc: Disc, geometry: Geometry) -> tuple[str, ...]:
-    """Give the flags of separating, and whether the disc has no disc's shape."""
-    return disc.flags if math.isfinite(geometry.height_mean_mm) else (*disc.flags, "not_disc_like")
+def flags_of(disc: Disc, geometry: Geometry) -> tuple[str, ...]:
+    """Give the flags of separating, and whether the disc has no disc's shape, or a measure that none has."""
+    if not math.isfinite(geometry.height_mean_mm):
+        # The paper's height needs no shape: where it lacks too, it is the image's border that takes both.
+        return (*disc.flags, "not_disc_like") if math.isfinite(geometry.paper_height_mm) else disc.flags
+    sagittal = (geometry.height_fyllos_mm, geometry.width_ap_mm, geometry.wedge_deg)
+    return disc.flags if all(map(math.isfinite, sagittal)) else (*disc.flags, "implausible")

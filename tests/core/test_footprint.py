@@ -30,6 +30,7 @@ def rim_of(outline: Superellipse, *, bump: float = 0.0, bow: float = 0.0, step_m
         level_per_mm=np.full(len(xy), 0.25),
         along=along,
         step_mm=np.full(len(xy), step_mm),
+        shared=np.ones(len(xy)),
         finest_mm=step_mm,
     )
 
@@ -72,14 +73,16 @@ def test_a_bulging_wall_is_outlined_where_it_is_widest() -> None:
 
 def test_area_moments_and_inside_agree_with_an_ellipse() -> None:
     ellipse = Superellipse((20.0, 10.0), (3.0, -2.0), 0.3, 2.0)
-    footprint = Footprint(ellipse, np.ones(256))
+    none = np.zeros((256, 0))
+    footprint = Footprint(ellipse, np.ones(256), np.full(256, 0.9), none, none)
     assert footprint.area_mm2 == pytest.approx(math.pi * 200.0)
+    assert footprint.rim_area_mm2 == pytest.approx(0.81 * math.pi * 200.0)
     points, weights = footprint.quadrature()
     at = ellipse.from_unit(points)
     assert weights.sum() == pytest.approx(1.0)
     assert weights @ at == pytest.approx([3.0, -2.0], abs=1e-9)
     own = (at - ellipse.centre) @ ellipse.axes
-    assert weights @ own**2 == pytest.approx([100.0, 25.0], rel=0.01)
+    assert weights @ own**2 == pytest.approx([100.0, 25.0], rel=1e-3)
     assert footprint.contains(np.array([[0.9, 0.0], [1.01, 0.0], [0.0, 1.2]]), margin=0.05).tolist() == [
         True,
         True,

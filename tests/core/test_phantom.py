@@ -178,7 +178,7 @@ def test_neighbouring_bodies_touch_their_disc(spine: Phantom) -> None:
         for side, dome in ((1, disc.dome_superior_mm), (-1, disc.dome_inferior_mm)):
             x, y = 0.3 * disc.half_lateral_mm, -0.4 * disc.half_ap_mm
             rho = disc.radius(np.array(x), np.array(y))
-            z = side * (disc.half_height(np.array(y), rho) + dome * (1 - rho**2) + 0.05)
+            z = side * (disc.half_height(np.array(x), np.array(y), rho) + dome * (1 - rho**2) + 0.05)
             place = disc.centre_lps + disc.rotation @ np.array([x, y, float(z)])
             point = Grid.from_spacing((1, 1, 1), (1, 1, 1), origin_mm=place)
             codes = Canvas(point)

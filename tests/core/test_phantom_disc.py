@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discometry.core.errors import InputError, LabelError
@@ -25,6 +25,7 @@ shapes = st.fixed_dictionaries(
         "dome_superior_mm": st.floats(0.0, 3.0),
         "dome_inferior_mm": st.floats(0.0, 3.0),
         "wedge_deg": st.floats(-9.0, 9.0),
+        "lateral_wedge_deg": st.floats(-3.0, 3.0),
         "bulge": st.floats(0.0, 0.15),
     }
 )
@@ -47,13 +48,13 @@ def integrated(disc: PhantomDisc, nodes: int = 60) -> tuple[float, float, float,
     rho, y = r[:, None], b * np.outer(r, v)
     cell = a * b * direction[None] * (r * r_weight)[:, None]
     dome = 1 - rho**2 + 0 * y
-    half = disc.half_height(y, rho + 0 * y)
+    half = disc.half_height(a * np.outer(r, rim * np.cos(theta)), y, rho + 0 * y)
     top = half + disc.dome_superior_mm * dome
     bottom = -half - disc.dome_inferior_mm * dome
     volume = float((cell * (top - bottom)).sum())
     slope_top, slope_bottom = (float((cell * y * z).sum() / (cell * y * y).sum()) for z in (top, bottom))
     # Beyond the rim: rings of radius 1 .. 1 + g (1 - t^2) at height t of the rim's half height.
-    rim_half = disc.half_height(b * v, np.ones_like(v))
+    rim_half = disc.half_height(a * rim * np.cos(theta), b * v, np.ones_like(v))
     for t, w in zip(gauss, weight, strict=True):
         ring = ((1 + g * (1 - t * t)) ** 2 - 1) / 2
         volume += float((a * b * direction * rim_half).sum() * ring * w)
@@ -112,7 +113,9 @@ def test_signs_of_the_angles() -> None:
     assert up((0.0, 10.0, 0.0), (1.0, 0.0, 0.0)) == pytest.approx(math.tan(math.radians(10.0)))
     left = rotation_from_angles((0.0, 0.0, 10.0))[:, 0]
     assert left == pytest.approx([math.cos(math.radians(10.0)), math.sin(math.radians(10.0)), 0.0])
-    assert single_disc(wedge_deg=5.0).half_height(np.array(-10.0), np.array(0.5)) > 4.5  # taller in front
+    assert (
+        single_disc(wedge_deg=5.0).half_height(np.array(0.0), np.array(-10.0), np.array(0.5)) > 4.5
+    )  # taller in front
 
 
 @given(angles, st.tuples(*[st.floats(-99.0, 99.0)] * 3))
@@ -206,3 +209,47 @@ def test_slabs_cover_the_grid_and_keep_the_mean() -> None:
 def test_sample_distance_must_be_positive() -> None:
     with pytest.raises(InputError, match="positive distance"):
         subsamples(Grid.from_spacing((2, 2, 2), (1, 1, 1)), 0.0)
+
+
+def test_surface_of_a_round_cylinder_is_exact() -> None:
+    disc = single_disc(8.0, half_lateral_mm=20.0, half_ap_mm=20.0, exponent=2.0)
+    expected = 2 * math.pi * 20.0**2 + 2 * math.pi * 20.0 * 8.0
+    assert disc.geometry().surface_mm2 == pytest.approx(expected, rel=1e-4)
+
+
+@given(shapes)
+@settings(max_examples=15)
+def test_heights_are_where_the_disc_begins_and_ends(shape: dict[str, float]) -> None:
+    disc = single_disc(**shape)
+    truth = disc.geometry()
+    grow = 1 + disc.bulge
+    z = np.arange(-16.0, 16.0, 0.004)
+    places = {
+        "height_anterior_mm": (0.0, -0.8 * grow * disc.half_ap_mm),
+        "height_middle_mm": (0.0, 0.0),
+        "height_posterior_mm": (0.0, 0.8 * grow * disc.half_ap_mm),
+    }
+    for name, (x, y) in places.items():
+        counted = disc.inside(np.full_like(z, x), np.full_like(z, y), z).sum() * 0.004
+        assert getattr(truth, name) == pytest.approx(counted, abs=0.02), name
+    left, right = (
+        disc.inside(np.full_like(z, x), np.zeros_like(z), z).sum() * 0.004
+        for x in (0.8 * grow * disc.half_lateral_mm, -0.8 * grow * disc.half_lateral_mm)
+    )
+    assert truth.asymmetry_mm == pytest.approx(left - right, abs=0.02)
+    assert truth.height_dabbs_mm == pytest.approx((truth.height_anterior_mm + truth.height_posterior_mm) / 2)
+    assert 3 * truth.height_fyllos_mm == pytest.approx(2 * truth.height_dabbs_mm + truth.height_middle_mm)
+    assert truth.height_hurxthal_mm == truth.height_middle_mm
+
+
+def test_height_beyond_the_rim_and_outside() -> None:
+    disc = single_disc(8.0, half_ap_mm=18.0, bulge=0.1)
+    assert disc.height_at(0.0, 18.0) == pytest.approx(8.0)
+    assert disc.height_at(0.0, 18.0 * 1.1) == pytest.approx(0.0, abs=1e-6)
+    assert disc.height_at(0.0, 18.0 * 1.05) == pytest.approx(8.0 * math.sqrt(0.5))
+    assert single_disc(8.0).height_at(0.0, 18.1) == 0.0
+
+
+def test_bulge_is_the_difference_of_the_radii_of_equal_circles() -> None:
+    truth = single_disc(8.0, half_lateral_mm=25.0, half_ap_mm=16.0, exponent=2.0, bulge=0.05).geometry()
+    assert truth.bulge_mm == pytest.approx(0.05 * math.sqrt(25.0 * 16.0))

@@ -16,6 +16,7 @@ from discometry.core.records import (
     DiscResult,
     Encoding,
     Geometry,
+    Lordosis,
     Spine,
     StudyResult,
 )
@@ -41,14 +42,17 @@ def make_result(study: str = "11", *, image: bool = True, flags: tuple[str, ...]
     discs = tuple(
         DiscResult(
             Disc(label, level, volume.with_array(labels == label), cube, ("ambiguous_level",)),
-            Geometry(height_mean_mm=5 + number / 3, volume_mm3=1980.0),
+            Geometry.of({"height_mean_mm": 5 + number / 3, "volume_mm3": 1980.0}, {"height_mean_mm": 0.125}),
             Encoding((0.1, -2.5e-7, 3.0 + number), 0.987654321),
             float("nan") if number else 0.25,
             ("ambiguous_level", "truncated") if number else (),
+            {"wedge_deg": 1.5} if number else {},
         )
         for number, (label, level) in enumerate([(201, "L5/S1"), (202, "L4/L5")])
     )
-    return StudyResult(study, Volume(GRID, picture) if image else None, Spine(volume, discs), discs, flags)
+    scan = Volume(GRID, picture) if image else None
+    curve = Lordosis("L4/L5", "L5/S1", 12.5, 0.25)
+    return StudyResult(study, scan, Spine(volume, discs), discs, flags, curve)
 
 
 def make_manifest(study: str = "11", **changes: object) -> Manifest:
@@ -90,7 +94,14 @@ def test_the_tables_first_columns_are_the_promised_ones(folder: Path) -> None:
     header, low, high = (folder / "discs.csv").read_text().splitlines()
     columns = header.split(",")
     assert columns[:12] == FIRST
-    assert columns[4 : 4 + len(Geometry.names())] == list(Geometry.names())
+    names = list(Geometry.names())
+    assert columns[12:20] == [f"{name}_se" for name in names[:8]]
+    assert columns[20 : 20 + 2 * len(names[8:])] == [
+        part for name in names[8:] for part in (name, f"{name}_se")
+    ]
+    scores = columns[20 + 2 * len(names[8:]) : -5]
+    assert scores[:3] == ["z_width_ap", "z_angle_sagittal", "z_wedge"]
+    assert all(column.startswith("z_") for column in scores)
     assert columns[-5:] == [
         *("reconstruction_iou", "latent_1", "latent_2", "latent_3", "narrowing_probability")
     ]
@@ -103,7 +114,11 @@ def test_the_tables_first_columns_are_the_promised_ones(folder: Path) -> None:
 def test_a_study_comes_back_as_it_was(folder: Path) -> None:
     result, study = make_result(), read_study(folder)
     assert study.folder == folder
-    assert study.manifest == make_manifest()
+    curve = {"upper": "L4/L5", "lower": "L5/S1", "angle_deg": 12.5, "standard_error_deg": 0.25}
+    assert study.manifest == make_manifest(lordosis=curve)
+    assert study.discs["height_mean_mm_se"].tolist() == [0.125, 0.125]
+    assert study.discs["volume_mm3_se"].isna().all()
+    assert study.discs["z_wedge"].isna().tolist() == [True, False]
     np.testing.assert_array_equal(study.labels.array, result.spine.labels.array)
     assert study.labels.array.dtype == np.int16
     assert study.labels.grid.same_as(GRID)
@@ -332,3 +347,15 @@ def test_the_table_reads_in_plain_pandas(folder: Path) -> None:
     table = pd.read_csv(folder / "discs.csv")
     assert table["volume_mm3"].tolist() == [1980.0, 1980.0]
     assert table["latent_2"].tolist() == [-2.5e-7, -2.5e-7]
+
+
+def test_a_folder_of_before_standard_errors_can_still_be_read(folder: Path) -> None:
+    manifest = json.loads((folder / "study.json").read_text())
+    del manifest["lordosis"]
+    (folder / "study.json").write_text(json.dumps(manifest))
+    table = pd.read_csv(folder / "discs.csv")
+    older = [name for name in table.columns if not name.endswith("_se") and not name.startswith("z_")]
+    table[older].to_csv(folder / "discs.csv", index=False)
+    study = read_study(folder)
+    assert study.manifest.lordosis is None
+    assert study.discs["height_mean_mm"].tolist() == [5.0, 16 / 3]

@@ -18,7 +18,16 @@ import pytest
 from made_up_study import make_image, make_labels, make_manifest, make_table
 
 from discometry.core.errors import InputError, OutputError
-from discometry.core.records import CUBE_SPACING_MM, Disc, DiscResult, Encoding, Geometry, Spine, StudyResult
+from discometry.core.records import (
+    CUBE_SPACING_MM,
+    Disc,
+    DiscResult,
+    Encoding,
+    Geometry,
+    Lordosis,
+    Spine,
+    StudyResult,
+)
 from discometry.core.volume import Grid, Volume
 from discometry.io.results import write_study
 from discometry.report.page import REPORT_NAME, render_report, write_report
@@ -82,13 +91,17 @@ def finished_folder(out: Path, *, study: str = "phantom-1", image: bool = True, 
     results = []
     for region, row in zip(find_regions(labels), rows, strict=True):
         flags = tuple(row["flags"].split())
-        geometry = Geometry(**{name: row[name] for name in Geometry.names()})
+        values = {name: row[name] for name in Geometry.names()}
+        geometry = Geometry.of(values, dict.fromkeys(values, 0.26))
         encoding = Encoding((0.1, -0.2, 1.3, 0.4), 0.91)
         disc = Disc(region.label, region.level, region.mask, cube, flags)
-        results.append(DiscResult(disc, geometry, encoding, 0.25, flags))
+        scores = {"height_middle_mm": -1.26}
+        results.append(DiscResult(disc, geometry, encoding, 0.25, flags, scores))
     spine = Spine(labels, tuple(result.disc for result in results))
     picture = make_image(labels) if image else None
-    return write_study(StudyResult(study, picture, spine, tuple(results)), out, make_manifest(study))
+    curve = Lordosis("L1/L2", "L5/S1", 43.21, 0.44)
+    result = StudyResult(study, picture, spine, tuple(results), lordosis=curve)
+    return write_study(result, out, make_manifest(study))
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +148,7 @@ def test_nothing_comes_from_elsewhere(page, text, folder):
 def test_every_disc_stands_in_tables_pictures_and_scene(page):
     scene = json.loads(page.scripts[0])
     for level in ("L1/L2", "L2/L3", "L3/L4", "L4/L5", "L5/S1"):
-        assert sum(cells[0].strip() == level for cells in page.cells) == 2
+        assert sum(cells[0].strip() == level for cells in page.cells) == 3
         assert sum(level in attrs["alt"] for attrs in page.all("img")) == 4
         assert level in [disc["level"] for disc in scene["discs"]]
     first = [cells[0].strip() for cells in page.cells]
@@ -147,8 +160,8 @@ def test_numbers_are_rounded_and_carry_units(page):
     assert header[:4] == ["Disc", "Mean height mm", "AP width mm", "Lateral width mm"]
     assert header[-2:] == ["Narrowing %", "Flags"]
     row = page.row("L1/L2")
-    assert row[1:4] == ["8.0", "32.0", "44.0"]
-    assert row[8:] == ["12\u202f346", "25", "none"]
+    assert row[1:4] == ["8.0 ± 0.3", "32.0 ± 0.3", "44.0 ± 0.3"]
+    assert row[8:] == ["12\u202f346 ± 0.3", "25", "none"]
 
 
 def test_missing_value_is_a_dash_with_its_reason(page):
@@ -176,11 +189,20 @@ def test_manifest_is_listed_whole(page):
     assert (rows["options.mask"], rows["options.series"], rows["flags"]) == ("no", "none", "none")
 
 
+def test_standard_errors_z_scores_and_lordosis_are_shown(page):
+    assert any(cell.strip() == "8.0 ± 0.3" for cell in page.row("L3/L4"))
+    scores = [cells for cells in page.cells if "Middle height" in " ".join(cells)]
+    assert len(scores) == 2
+    assert any("−1.3" in cell for cells in page.cells for cell in cells)
+    assert "L1/L2 to L5/S1: 43.2 ± 0.4°" in page.text
+    assert "not healthy" in page.text
+
+
 def test_page_is_accessible(page):
     assert page.all("html") == [{"lang": "en"}]
     assert all(attrs["alt"] for attrs in page.all("img"))
     assert all(attrs.get("scope") in ("col", "row") for attrs in page.all("th"))
-    assert len(page.all("caption")) == len(page.all("table")) == 3
+    assert len(page.all("caption")) == len(page.all("table")) == 4
     names = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     assert len(set(names)) == len(names)
     for _, attrs in page.tags:

@@ -56,6 +56,9 @@ def test_number_reads_back(value, decimals):
         ("signal_ratio", "Signal ratio", "", 0.5, "0.500"),
         ("herniation_depth_mm", "Herniation depth", "mm", 2.0, "2.0"),
         ("bulge_probability", "Bulge probability", "%", 0.5, "50"),
+        ("disc_height_index", "Disc height index", "", 0.3514, "0.351"),
+        ("z_height_middle", "Middle height", "", -1.25, "−1.2"),
+        ("z_something_new", "Z something new", "", 1.0, "1.0"),
     ],
 )
 def test_measure_of_a_column(column, title, unit, value, shown):
@@ -66,12 +69,14 @@ def test_measure_of_a_column(column, title, unit, value, shown):
 def test_every_geometry_measure_has_its_own_title_unit_and_meaning():
     measures = [measure_of_column(name) for name in Geometry.names()]
     assert len({measure.title for measure in measures}) == len(measures)
-    assert all(measure.unit and measure.meaning and "_" not in measure.title for measure in measures)
+    assert all(measure.meaning and "_" not in measure.title for measure in measures)
+    assert [measure.column for measure in measures if not measure.unit] == ["disc_height_index"]
     assert set(MAIN_COLUMNS) <= {*Geometry.names(), "narrowing_probability"}
 
 
 def test_standard_error_stands_beside_the_value_on_its_scale():
     assert measure_of_column("height_mean_mm").show(8.04, 0.21) == "8.0 ± 0.2"
+    assert measure_of_column("height_mean_mm").show(8.04, 0.034) == "8.0 ± 0.03"
     assert measure_of_column("narrowing_probability").show(0.25, 0.05) == "25 ± 5"
     assert measure_of_column("height_mean_mm").show(math.nan, 0.21) == MISSING
 
@@ -97,6 +102,9 @@ def test_unknown_flag_keeps_its_name_and_lowers_the_trust():
         ("reconstruction_iou", (), "not encoded"),
         ("width_lateral_mm", ("truncated",), "image ends"),
         ("width_lateral_mm", (), "mask"),
+        ("wedge_deg", ("implausible",), "none that a disc has"),
+        ("z_wedge", (), "reference"),
+        ("disc_height_index", ("truncated",), "vertebra"),
     ],
 )
 def test_missing_value_has_a_reason(column, flags, words):

@@ -57,7 +57,8 @@ def test_p_is_corrected_for_the_number_of_pairs() -> None:
 def test_independent_draws_are_rarely_called_significant() -> None:
     rng = np.random.default_rng(0)
     hits = sum(
-        (correlations(rng.normal(size=(60, 4)), rng.normal(size=(60, 15))).p < 0.05).any() for _ in range(60)
+        (correlations(rng.normal(size=(60, 4)), rng.normal(size=(60, len(Geometry.names())))).p < 0.05).any()
+        for _ in range(60)
     )
     assert hits <= 9  # 3 expected of 60; 9 or fewer with probability 0.999
 

@@ -11,6 +11,7 @@ from the staircase.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ _SPREAD = 0.1
 _LOOSEN = 3.0
 """.. and at most by how much more where it does not: real discs are not superellipses."""
 _WALL_SPREAD = 0.02
+"""Standard deviation expected of the coefficients of lean and bulge .."""
+_BOW_SPREAD = 0.1
+""".. and of the bulge's mean around the disc."""
 _EXPONENT = (2.5, 0.7)
 """Superellipse exponent expected (mean, standard deviation); lumbar discs have 2.2 to 2.8."""
 _FLOOR_VOXELS = 0.15
@@ -38,7 +42,10 @@ _RAGGED = 3.0
 """Most by which ragged masks may loosen the fit of the correction."""
 _BEYOND = 0.3
 """Weight of keeping the outline within the voxel step that a face leaves it."""
+_STEPS, _ROUGH_STEPS = 8, 4
+"""Most Gauss-Newton steps of the superellipse."""
 _OUTLINE_POINTS = 256
+_GAUSS = np.polynomial.legendre.leggauss(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,8 @@ class RimFaces:
 
     ``xy`` (n, 2) mm; ``level`` (n,) from -1 at the lower to 1 at the upper edge of the rim and
     ``level_per_mm`` (n,) its change with height; ``along`` (n, 3) unit vector of each face's voxel axis in
-    the disc's frame; ``step_mm`` (n,) voxel size along it; ``finest_mm`` the smallest voxel size.
+    the disc's frame; ``step_mm`` (n,) voxel size along it; ``shared`` (n,) how many faces err with it, itself
+    included; ``finest_mm`` the smallest voxel size.
     """
 
     xy: FloatArray
@@ -55,13 +63,13 @@ class RimFaces:
     level_per_mm: FloatArray
     along: FloatArray
     step_mm: FloatArray
+    shared: FloatArray
     finest_mm: float
 
     def weights(self, gradient: FloatArray) -> FloatArray:
         """Inverse variance of an implicit function whose gradient (n, 3; per mm) is given, at every face."""
         known = np.einsum("ij,ij->i", gradient, self.along) * self.step_mm
-        # One independent error per patch of step x step: the square of step over finest step faces share it.
-        variance = known**2 / 12.0 * (self.step_mm / self.finest_mm) ** 2
+        variance = known**2 / 12.0 * self.shared
         floor = (_FLOOR_VOXELS * self.finest_mm) ** 2 * np.einsum("ij,ij->i", gradient, gradient)
         inverse: FloatArray = 1.0 / (variance + floor)
         return inverse
@@ -96,46 +104,71 @@ class Superellipse:
         """Superellipse radius (m,) of unit points (m, 2), its gradient (m, 2), and its change with n (m,)."""
         n = self.exponent
         size = np.maximum(np.abs(unit), 1e-9)
-        power = size**n
-        total = power.sum(axis=1)
-        rho: FloatArray = total ** (1.0 / n)
-        gradient = np.sign(unit) * (rho / total)[:, None] * power / size
-        by_exponent = rho * ((power * np.log(size)).sum(axis=1) / (n * total) - np.log(total) / n**2)
+        logs = np.log(size)
+        power = np.exp(n * logs)
+        total = power[:, 0] + power[:, 1]
+        log_total = np.log(total)
+        rho: FloatArray = np.exp(log_total / n)
+        gradient = np.copysign(power / size, unit) * (rho / total)[:, None]
+        weighted = power * logs
+        by_exponent = rho * ((weighted[:, 0] + weighted[:, 1]) / (n * total) - log_total / n**2)
         return rho, gradient, by_exponent
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """A fitted outline: ``radius`` (m,) over equally spaced polar angles in the unit axes of ``base``."""
+    """A fitted outline: ``radius`` (m,) over equally spaced polar angles in the unit axes of ``base``.
+
+    ``rim`` (m,) is the radius of the wall where it meets the endplates. ``errors`` and ``rim_errors`` (m, k)
+    are what is not known of both: k independent deviations of one standard deviation each.
+    """
 
     base: Superellipse
     radius: FloatArray
+    rim: FloatArray
+    errors: FloatArray
+    rim_errors: FloatArray
+    misfit: float = 1.0
+    """Mean square of the faces' residuals, each in units of what its voxel step explains."""
 
     @property
     def angles(self) -> FloatArray:
         """Polar angles (m,) of the outline's points in unit axes, rad."""
-        count = len(self.radius)
-        angles: FloatArray = (np.arange(count, dtype=np.float64) + 0.5) * (2.0 * np.pi / count)
-        return angles
+        return _angles(len(self.radius))
+
+    @property
+    def rays(self) -> FloatArray:
+        """Directions (m, 2) of the outline's points in unit axes."""
+        return _rays(len(self.radius))
 
     @property
     def outline(self) -> FloatArray:
         """Points of the outline (m, 2), mm."""
-        unit = np.stack([np.cos(self.angles), np.sin(self.angles)], axis=1)
-        return self.base.from_unit(unit * self.radius[:, None])
+        return self.base.from_unit(self.rays * self.radius[:, None])
 
     @property
     def area_mm2(self) -> float:
         """Area inside the outline."""
-        a, b = self.base.half_mm
-        return float(np.pi * a * b * np.mean(self.radius**2))
+        return self._area(self.radius)
 
-    def quadrature(self, rings: int = 12) -> tuple[FloatArray, FloatArray]:
-        """Points (rings * m, 2) in unit axes that cover the inside, and their weights, which sum to one."""
-        share = (np.arange(rings) + 0.5) / rings
-        unit = np.stack([np.cos(self.angles), np.sin(self.angles)], axis=1) * self.radius[:, None]
-        weights = share[:, None] * self.radius**2
-        return (share[:, None, None] * unit).reshape(-1, 2), (weights / weights.sum()).ravel()
+    @property
+    def rim_area_mm2(self) -> float:
+        """Area inside the endplates' rim."""
+        return self._area(self.rim)
+
+    def _area(self, radius: FloatArray) -> float:
+        a, b = self.base.half_mm
+        return float(np.pi * a * b * np.mean(radius**2))
+
+    def quadrature(self) -> tuple[FloatArray, FloatArray]:
+        """Points (5 m, 2) in unit axes that cover the inside, and their weights, which sum to one.
+
+        Polynomials up to the eighth degree are integrated exactly along every ray.
+        """
+        share, part = (0.5 * (values + shift) for values, shift in zip(_GAUSS, (1.0, 0.0), strict=True))
+        weights = (part * share)[:, None] * self.radius**2
+        unit = share[:, None, None] * (self.rays * self.radius[:, None])
+        return unit.reshape(-1, 2), (weights / weights.sum()).ravel()
 
     def contains(self, unit: FloatArray, *, margin: float) -> NDArray[np.bool_]:
         """Tell which unit points lie inside the outline or less than ``margin`` (unit) outside."""
@@ -143,6 +176,17 @@ class Footprint:
         limit = np.interp(angle, self.angles, self.radius, period=2.0 * np.pi)
         inside: NDArray[np.bool_] = np.hypot(unit[:, 0], unit[:, 1]) < limit + margin
         return inside
+
+
+@cache
+def _angles(count: int) -> FloatArray:
+    angles: FloatArray = (np.arange(count, dtype=np.float64) + 0.5) * (2.0 * np.pi / count)
+    return angles
+
+
+@cache
+def _rays(count: int) -> FloatArray:
+    return np.stack([np.cos(_angles(count)), np.sin(_angles(count))], axis=1)
 
 
 def fourier(angle: FloatArray, order: int) -> tuple[FloatArray, FloatArray]:
@@ -169,35 +213,44 @@ def fit_footprint(rim: RimFaces, start: Superellipse, *, rough: bool = False) ->
     rough
         Leave out the Fourier series.
     """
-    base, bow, misfit = _fit_superellipse(rim, start)
+    base, bow, misfit = _fit_superellipse(rim, start, steps=_ROUGH_STEPS if rough else _STEPS)
+    angles, rays = _angles(_OUTLINE_POINTS), _rays(_OUTLINE_POINTS)
+    plain = (np.abs(rays) ** base.exponent).sum(axis=1) ** (-1.0 / base.exponent)
     if rough:
-        wall = np.zeros(2 * (_ORDER + 2 * _WALL_ORDER) + 3)
-    else:
-        wall = _fit_correction(rim, base, bow, _SPREAD * min(_LOOSEN, misfit))
-    angles = (np.arange(_OUTLINE_POINTS, dtype=np.float64) + 0.5) * (2.0 * np.pi / _OUTLINE_POINTS)
+        none = np.zeros((len(angles), 0))
+        return Footprint(base, plain * (1.0 + max(bow, 0.0)), plain * (1.0 + bow), none, none)
+    wall, errors, misfit = _fit_correction(rim, base, bow, _SPREAD * min(_LOOSEN, misfit))
     terms, _ = fourier(angles, _ORDER)
-    low = 2 * _WALL_ORDER + 1
-    split = (terms.shape[1], terms.shape[1] + low)
-    mid, lean, bend = np.split(wall, split)
-    level = np.linspace(-1.0, 1.0, 9)[:, None]
-    reach = terms @ mid + (terms[:, :low] @ lean) * level + (terms[:, :low] @ bend) * level**2
-    n = base.exponent
-    plain = (np.abs(np.cos(angles)) ** n + np.abs(np.sin(angles)) ** n) ** (-1.0 / n)
-    return Footprint(base, plain * np.maximum(1.0 + reach.max(axis=0), 0.1))
+    low = terms[:, : 2 * _WALL_ORDER + 1]
+    level = np.linspace(-1.0, 1.0, 9)
+    parts = np.split(wall, (terms.shape[1], terms.shape[1] + low.shape[1]))
+    middle, lean, bend = terms @ parts[0], low @ parts[1], low @ parts[2]
+    reach = middle + lean * level[:, None] + bend * level[:, None] ** 2
+    widest = level[reach.argmax(axis=0)][:, None]
+    at_widest = np.concatenate([terms, low * widest, low * widest**2], axis=1)
+    at_rim = np.concatenate([terms, np.zeros_like(low), low], axis=1)
+    return Footprint(
+        base,
+        plain * np.maximum(1.0 + reach.max(axis=0), 0.1),
+        plain * np.maximum(1.0 + middle + bend, 0.1),
+        plain[:, None] * (at_widest @ errors),
+        plain[:, None] * (at_rim @ errors),
+        misfit,
+    )
 
 
-def _fit_superellipse(rim: RimFaces, start: Superellipse) -> tuple[Superellipse, float, float]:
+def _fit_superellipse(rim: RimFaces, start: Superellipse, *, steps: int) -> tuple[Superellipse, float, float]:
     """Gauss-Newton fit of half widths, centre, angle, exponent and the wall's bow; and the misfit, >= 1."""
     base, bow, misfit = start, 0.0, 1.0
     expected, spread = _EXPONENT
-    for _ in range(8):
+    for _ in range(steps):
         unit = base.to_unit(rim.xy)
         rho, gradient, by_exponent = base.radius(unit)
         slope = gradient / base.half_mm
         in_plane = slope @ base.axes.T
         weights = rim.weights(np.column_stack([in_plane, -2.0 * bow * rim.level * rim.level_per_mm]))
         residual = rho - 1.0 - bow * rim.level**2
-        misfit = max(1.0, float(np.average(residual**2 * weights, weights=weights)) ** 0.5)
+        misfit = max(1.0, _mean_square(residual, weights) ** 0.5)
         weights /= _PATCH * misfit**2
         own = unit * base.half_mm
         jacobian = np.column_stack(
@@ -209,13 +262,14 @@ def _fit_superellipse(rim: RimFaces, start: Superellipse) -> tuple[Superellipse,
                 -(rim.level**2),
             ]
         )
-        normal = (jacobian * weights[:, None]).T @ jacobian
-        right = -(jacobian * weights[:, None]).T @ residual
+        scaled = (jacobian * weights[:, None]).T
+        normal = scaled @ jacobian
+        right = -scaled @ residual
         normal[5, 5] += spread**-2
         right[5] += (expected - base.exponent) * spread**-2
-        normal[6, 6] += 0.1**-2
-        right[6] -= bow * 0.1**-2
-        normal[np.diag_indices(7)] *= 1.0 + 1e-3
+        normal[6, 6] += _BOW_SPREAD**-2
+        right[6] -= bow * _BOW_SPREAD**-2
+        np.einsum("ii->i", normal)[:] *= 1.0 + 1e-3
         step = np.linalg.solve(normal, right)
         half = np.asarray(base.half_mm)
         half = half + np.clip(step[:2], -0.2 * half, 0.2 * half)
@@ -231,8 +285,13 @@ def _fit_superellipse(rim: RimFaces, start: Superellipse) -> tuple[Superellipse,
     return base, bow, misfit
 
 
-def _fit_correction(rim: RimFaces, base: Superellipse, bow: float, spread: float) -> FloatArray:
-    """Coefficients of the relative radius: Fourier series of middle, lean and bow, one after the other."""
+def _fit_correction(
+    rim: RimFaces, base: Superellipse, bow: float, spread: float
+) -> tuple[FloatArray, FloatArray, float]:
+    """Coefficients (m,) of the relative radius, their independent errors (m, m), and the faces' misfit.
+
+    They are the Fourier series of middle, lean and bow, one after the other.
+    """
     unit = base.to_unit(rim.xy)
     rho, gradient, _ = base.radius(unit)
     low = 2 * _WALL_ORDER + 1
@@ -242,6 +301,7 @@ def _fit_correction(rim: RimFaces, base: Superellipse, bow: float, spread: float
     by_angle = np.concatenate([slopes, slopes[:, :low] * level, slopes[:, :low] * level**2], axis=1)
     order = np.concatenate([[1.0], np.repeat(np.arange(1.0, _ORDER + 1.0), 2)])
     stiffness = np.concatenate([(order**2 / spread) ** 2, np.full(2 * low, _WALL_SPREAD**-2)])
+    stiffness[-low] = _BOW_SPREAD**-2
     # The gradient of the polar angle in unit axes.
     turning = np.column_stack([-unit[:, 1], unit[:, 0]]) / np.maximum(
         np.sum(unit**2, axis=1, keepdims=True), 1e-6
@@ -258,15 +318,20 @@ def _fit_correction(rim: RimFaces, base: Superellipse, bow: float, spread: float
         fitted = design @ found
         residual = rho - 1.0 - fitted
         if turn < 2:
-            ragged = float(np.clip(np.average(residual**2 * weights, weights=weights), 1.0, _RAGGED))
+            ragged = min(max(_mean_square(residual, weights), 1.0), _RAGGED)
         beyond, excess = _beyond(rim, slope, residual)
         total = weights + beyond
         target = (weights * (rho - 1.0) + beyond * (fitted + excess)) / total
         scaled = design * (total / (_PATCH * ragged))[:, None]
         normal = scaled.T @ design
-        normal[np.diag_indices_from(normal)] += stiffness
+        np.einsum("ii->i", normal)[:] += stiffness
         found = np.linalg.solve(normal, scaled.T @ target)
-    return found
+    return found, np.linalg.cholesky(np.linalg.inv(normal)), _mean_square(residual, weights)
+
+
+def _mean_square(residual: FloatArray, weights: FloatArray) -> float:
+    """Weighted mean of squared residuals, each in units of what is expected of it."""
+    return float((residual * weights) @ (residual * weights) / weights.sum())
 
 
 def _beyond(rim: RimFaces, slope: FloatArray, residual: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -129,7 +129,7 @@ class Canvas:
         back = 0.08 * disc.half_ap_mm
         rho = disc.radius(x, y - back)
         plain = disc.radius(x, y)
-        half = disc.half_height(y, plain)
+        half = disc.half_height(x, y, plain)
         dome = np.maximum(1 - plain * plain, 0)
         top = half + disc.dome_superior_mm * dome
         bottom = half + disc.dome_inferior_mm * dome

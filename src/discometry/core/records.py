@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ __all__ = [
     "DiscResult",
     "Encoding",
     "Geometry",
+    "Lordosis",
     "Prepared",
     "Region",
     "Segmentation",
@@ -105,10 +107,15 @@ class Disc:
 
 @dataclass(frozen=True, slots=True)
 class Spine:
-    """All discs of a study from the lowest up, and their label map (int16, 0 = none) on the input grid."""
+    """All discs of a study from the lowest up, and their label map (int16, 0 = none) on the input grid.
+
+    ``vertebrae`` is a boolean volume with axes closest to L, P, S, without the sacrum; None if none
+    were labelled.
+    """
 
     labels: Volume
     discs: tuple[Disc, ...]
+    vertebrae: Volume | None = None
 
 
 def _measure(doc: str) -> float:
@@ -131,7 +138,17 @@ class Geometry:
     angle_transverse_deg: float = _measure("Long axis against left-right; > 0: left end posterior.")
     wedge_deg: float = _measure("Angle between the fitted endplates, sagittal; > 0: open anteriorly.")
     volume_mm3: float = _measure("Volume of the mask.")
+    height_anterior_mm: float = _measure("Height a tenth of the mid-sagittal diameter behind its front.")
+    height_middle_mm: float = _measure("Height at the middle of the mid-sagittal diameter.")
+    height_posterior_mm: float = _measure("Height a tenth of the mid-sagittal diameter before its back.")
+    height_dabbs_mm: float = _measure("Mean of anterior and posterior height (Dabbs and Dabbs 1990).")
+    height_fyllos_mm: float = _measure("Mean of anterior, middle and posterior height (Fyllos 2018).")
+    height_hurxthal_mm: float = _measure("Distance between the endplates' midpoints (Hurxthal 1968).")
+    disc_height_index: float = _measure("Fyllos' height over the mean middle height of the bodies beside it.")
+    asymmetry_mm: float = _measure("Left minus right height, a tenth of the lateral diameter inside.")
+    bulge_mm: float = _measure("How far the outline reaches beyond the endplates' rims, on average.")
     footprint_mm2: float = _measure("Area of the disc projected along its own axis.")
+    surface_mm2: float = _measure("Area of the disc's whole surface.")
     paper_height_mm: float = _measure("Mean superior-inferior extent of the sagittal slices' columns.")
     paper_width_ap_mm: float = _measure("Anterior-posterior extent of the middle sagittal slice.")
     paper_width_lateral_mm: float = _measure("Left-right extent of the middle transverse slice.")
@@ -141,10 +158,24 @@ class Geometry:
         "Principal axis of the middle transverse slice to left-right."
     )
 
+    standard_errors: Geometry | None = None
+    """Standard error of every measure, in its unit; 95 % intervals reach 1.96 of them to either side."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, float], standard_errors: Mapping[str, float]) -> Geometry:
+        """Take values and standard errors by name; those not given are not known."""
+        errors = cls(**standard_errors)  # type: ignore[arg-type]
+        return replace(cls(**values), standard_errors=errors)  # type: ignore[arg-type]
+
+    @classmethod
+    def meanings(cls) -> dict[str, str]:
+        """Say what every measure is, by name, in order."""
+        return {item.name: str(item.metadata["doc"]) for item in fields(cls) if "doc" in item.metadata}
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """Names of all measures, in order."""
-        return tuple(item.name for item in fields(cls))
+        return tuple(cls.meanings())
 
     def values(self) -> dict[str, float]:
         """Measures by name, in order."""
@@ -176,6 +207,20 @@ class DiscResult:
     narrowing_probability: float
     flags: tuple[str, ...] = ()
     """All flags of the disc, from separating and from every later stage."""
+    z_scores: Mapping[str, float] = field(default_factory=dict)
+    """Distance from the reference population's mean in its standard deviations, by measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lordosis:
+    """Sagittal angle between the mid-planes of the highest and the lowest lumbar disc seen; > 0: lordotic."""
+
+    upper: str
+    """Level of the highest disc, such as ``"L1/L2"``."""
+    lower: str
+    """Level of the lowest."""
+    angle_deg: float
+    standard_error_deg: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,3 +232,4 @@ class StudyResult:
     spine: Spine
     discs: tuple[DiscResult, ...]
     flags: tuple[str, ...] = ()
+    lordosis: Lordosis | None = None

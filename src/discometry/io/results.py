@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +16,7 @@ import pandas as pd
 from discometry.core.anatomy import label_of_level
 from discometry.core.errors import InputError, OutputError
 from discometry.core.records import Geometry, StudyResult
+from discometry.core.reference import REFERENCE_MEASURES
 from discometry.core.volume import Volume
 from discometry.io.atomic import check_folder, new_folder
 from discometry.io.headers import data_file
@@ -70,6 +71,8 @@ class Manifest:
     """Where the networks ran."""
     timings_s: Mapping[str, float]
     """Seconds of each stage."""
+    lordosis: Mapping[str, Any] | None = None
+    """See :class:`~discometry.core.records.Lordosis`."""
     flags: tuple[str, ...] = ()
     """Flags of the whole study."""
     format_version: int = FORMAT_VERSION
@@ -151,7 +154,8 @@ def write_study(
     folder = check_output(out, result.study)
     flags = tuple(dict.fromkeys((*result.flags, *manifest.flags)))
     with new_folder(folder, ours=lambda path: _is_ours(path, result.study)) as fresh:
-        _write_manifest(replace(manifest, flags=flags), fresh / _MANIFEST)
+        curve = None if result.lordosis is None else asdict(result.lordosis)
+        _write_manifest(replace(manifest, flags=flags, lordosis=curve), fresh / _MANIFEST)
         discs_table(result).to_csv(fresh / _TABLE, index=False, lineterminator="\n")
         labels = result.spine.labels
         write_volume(labels.with_array(labels.array.astype(np.int16)), fresh / _LABELS)
@@ -168,14 +172,17 @@ def write_study(
 def discs_table(result: StudyResult) -> pd.DataFrame:
     """Table of discs, one row each from the lowest up, units in the column names.
 
-    ``study, label, level, flags``, the measures of :class:`~discometry.core.records.Geometry`,
-    ``reconstruction_iou``, ``latent_1`` .. ``latent_k``, ``narrowing_probability``.
+    ``study, label, level, flags``; the first measures of :class:`~discometry.core.records.Geometry` up to
+    ``volume_mm3``, then their standard errors (``_se``); every further measure followed by its own;
+    ``z_..`` of those that the reference population has; ``reconstruction_iou``, ``latent_1`` .. ``latent_k``,
+    ``narrowing_probability``.
     """
     latents = max((len(found.encoding.latents) for found in result.discs), default=0)
     names = [f"latent_{n + 1}" for n in range(latents)]
     columns = [
         *("study", "label", "level", "flags"),
-        *Geometry.names(),
+        *_measure_columns(),
+        *map(_z_column, REFERENCE_MEASURES),
         *("reconstruction_iou", *names, "narrowing_probability"),
     ]
     rows = [
@@ -185,6 +192,8 @@ def discs_table(result: StudyResult) -> pd.DataFrame:
             "level": found.disc.level,
             "flags": " ".join(found.flags),
             **found.geometry.values(),
+            **_standard_errors(found.geometry),
+            **{_z_column(name): value for name, value in found.z_scores.items()},
             "reconstruction_iou": found.encoding.reconstruction_iou,
             **dict(zip(names, found.encoding.latents, strict=True)),
             "narrowing_probability": found.narrowing_probability,
@@ -192,6 +201,24 @@ def discs_table(result: StudyResult) -> pd.DataFrame:
         for found in result.discs
     ]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _measure_columns() -> list[str]:
+    """Order of measures and standard errors; the first eight measures stand together, as is promised."""
+    names = Geometry.names()
+    first = names.index("volume_mm3") + 1
+    further = [column for name in names[first:] for column in (name, f"{name}_se")]
+    return [*names[:first], *(f"{name}_se" for name in names[:first]), *further]
+
+
+def _z_column(name: str) -> str:
+    """Column of a measure's z-score, which has no unit."""
+    return "z_" + name.removesuffix("_mm").removesuffix("_deg")
+
+
+def _standard_errors(geometry: Geometry) -> dict[str, float]:
+    errors = {} if geometry.standard_errors is None else geometry.standard_errors.values()
+    return {f"{name}_se": value for name, value in errors.items()}
 
 
 def read_study(folder: Path) -> StudyFiles:

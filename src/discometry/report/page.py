@@ -140,7 +140,8 @@ def render_report(study: StudyFiles) -> str:
     measures = [measure_of_column(str(name)) for name in study.discs.columns if _is_measure(str(name))]
     by_column = {measure.column: measure for measure in measures}
     main = [by_column[name] for name in MAIN_COLUMNS if name in by_column]
-    further = [measure for measure in measures if measure not in main]
+    scores = [measure for measure in measures if measure.column.startswith("z_")]
+    further = [measure for measure in measures if measure not in main and measure not in scores]
     records = _records(study.discs)
     return (
         _environment()
@@ -160,6 +161,8 @@ def render_report(study: StudyFiles) -> str:
             scene=build_scene(meshes) if meshes else None,
             main=_table(records, main),
             further=_table(records, further),
+            scores=_table(records, scores),
+            lordosis=_lordosis(study.manifest.lordosis),
             manifest=tuple(_flatten(manifest)),
             files=_files(study.folder),
             mesh_files=_mesh_files(study.folder),
@@ -243,6 +246,14 @@ def _number(value: object) -> float:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return math.nan
+
+
+def _lordosis(found: Mapping[str, Any] | None) -> str:
+    """Say the angle between the highest and the lowest lumbar disc; nothing where it is not known."""
+    if found is None:
+        return ""
+    angle = Measure("lordosis", "", "°", 1, "").show(found["angle_deg"], found["standard_error_deg"])
+    return f"{found['upper']} to {found['lower']}: {angle}°"
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

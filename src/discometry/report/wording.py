@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from discometry.core.records import Geometry
 
@@ -43,7 +43,17 @@ _TITLES = {
     "angle_coronal_deg": "Coronal angle",
     "angle_transverse_deg": "Transverse angle",
     "volume_mm3": "Volume",
+    "height_anterior_mm": "Anterior height",
+    "height_middle_mm": "Middle height",
+    "height_posterior_mm": "Posterior height",
+    "height_dabbs_mm": "Height by Dabbs",
+    "height_fyllos_mm": "Height by Fyllos",
+    "height_hurxthal_mm": "Height by Hurxthal",
+    "disc_height_index": "Disc height index",
+    "asymmetry_mm": "Left-right asymmetry",
+    "bulge_mm": "Bulge",
     "footprint_mm2": "Footprint",
+    "surface_mm2": "Surface",
     "narrowing_probability": "Narrowing",
     "reconstruction_iou": "Latent fit (IoU)",
     "paper_height_mm": "Paper: height",
@@ -80,11 +90,15 @@ class Measure:
     meaning: str
 
     def show(self, value: float, error: float = math.nan) -> str:
-        """Write a value, with its standard error where that is known, without the unit."""
+        """Write a value, with its standard error where that is known, without the unit.
+
+        An error too small for the value's decimals has one more.
+        """
         scale = 100.0 if self.unit == "%" else 1.0
         text = format_number(value * scale, decimals=self.decimals)
         if math.isfinite(value) and math.isfinite(error):
-            text += f" ± {format_number(error * scale, decimals=self.decimals)}"
+            small = error * scale < 0.5 * 10.0**-self.decimals
+            text += f" ± {format_number(error * scale, decimals=self.decimals + small)}"
         return text
 
 
@@ -108,12 +122,15 @@ def format_number(value: float, *, decimals: int) -> str:
 
 def measure_of_column(column: str) -> Measure:
     """Describe a column of ``discs.csv``, known or not, by its name and the unit that ends it."""
-    meanings = {item.name: str(item.metadata["doc"]) for item in fields(Geometry)} | _OTHER_MEANINGS
+    meanings = Geometry.meanings() | _OTHER_MEANINGS
     title, meaning = _TITLES.get(column, ""), meanings.get(column, "")
     for ending, unit, decimals in _UNITS:
         if column.endswith(ending):
             words = column.removesuffix(ending) if unit != "%" else column
             return Measure(column, title or _sentence(words), unit, decimals, meaning)
+    if column.startswith("z_"):
+        of = next((name for name in _TITLES if name.startswith(column.removeprefix("z_"))), column)
+        return Measure(column, _TITLES.get(of, _sentence(of)), "", 1, "")
     if column.startswith("latent_"):
         number = column.removeprefix("latent_")
         return Measure(
@@ -158,7 +175,7 @@ _FLAGS = {
     "truncated": FlagMeaning(
         "Cut off",
         "The disc reaches the edge of the image, so a part of it is not seen. "
-        "Its widths and volume are too small.",
+        "What the missing part would have changed is left out, and heights are those of the part seen.",
     ),
     "few_slices": FlagMeaning("Few slices", "Less than three voxels show the disc along one axis."),
     "fragmented": FlagMeaning("In pieces", "The disc's voxels do not hang together."),
@@ -167,6 +184,9 @@ _FLAGS = {
     ),
     "cropped_cube": FlagMeaning(
         "Too large to encode", "The disc is larger than the cube that the autoencoder sees."
+    ),
+    "implausible": FlagMeaning(
+        "Implausible", "A measure has a value that no disc has, and is left out; look at the mask."
     ),
     "not_disc_like": FlagMeaning(
         "Not disc-like", "No disc's outline and endplates fit this shape, so most measures are missing."
@@ -196,8 +216,14 @@ def reason_missing(column: str, flags: Collection[str]) -> str:
         return "the disc's height is not known"
     if column.startswith("latent_") or column == "reconstruction_iou":
         return "the disc was not encoded"
+    if column.startswith("z_"):
+        return "the measure is missing, or the reference has too few discs of this level"
     if "not_disc_like" in flags:
         return "the shape is not that of a disc"
+    if column == "disc_height_index":
+        return "no vertebra beside it is labelled and seen whole"
     if "truncated" in flags:
         return "the image ends before the disc does"
+    if "implausible" in flags:
+        return "its value is none that a disc has"
     return "the mask does not determine it"

@@ -134,7 +134,9 @@ def separate(labels: Volume, config: SeparateConfig | None = None) -> Spine:
     for part in discs:
         output[tuple(part.voxels.T)] = part.code
     records = tuple(_disc(source.grid, part) for part in sorted(discs, key=lambda one: one.code))
-    return Spine(Volume(source.grid, output).like(labels.grid), records)
+    bone = np.isin(source.array, sorted(convention.vertebrae))
+    vertebrae = Volume(source.grid, bone) if bone.any() else None
+    return Spine(Volume(source.grid, output).like(labels.grid), records, vertebrae)
 
 
 def _no_disc(convention: Convention, values: Sequence[int]) -> LabelError:
