@@ -19,7 +19,7 @@ from discometry.core.phantom import (
     render_tissue,
     sample_phantom,
 )
-from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Disc, Geometry
+from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Disc, Encoding, Geometry
 from discometry.core.volume import Grid, Volume
 from discometry.io.bundle import read_bundle
 from discometry.io.images import read_image, read_mask
@@ -91,18 +91,28 @@ def test_vertebrae_of_a_mask_give_indices_and_the_spine_its_lordosis(models: Mod
     assert curve.angle_deg == pytest.approx(high - low, abs=1.0)
 
 
+KNOWN = Geometry(height_mean_mm=9.0, height_fyllos_mm=9.0, width_ap_mm=35.0, wedge_deg=8.0)
+
+
 @pytest.mark.parametrize(
-    ("geometry", "flags"),
+    ("geometry", "plausibility", "flags"),
     [
-        (Geometry(), ("few_slices",)),
-        (Geometry(paper_height_mm=3.0), ("few_slices", "not_disc_like")),
-        (Geometry(paper_height_mm=3.0, height_mean_mm=3.0, wedge_deg=2.0), ("few_slices", "implausible")),
+        (Geometry(), 0.5, ("few_slices",)),
+        (Geometry(paper_height_mm=3.0), 0.5, ("few_slices", "not_disc_like")),
+        (
+            Geometry(paper_height_mm=3.0, height_mean_mm=3.0, wedge_deg=2.0),
+            0.5,
+            ("few_slices", "implausible"),
+        ),
+        (KNOWN, 0.001, ("few_slices",)),
+        (KNOWN, 0.0, ("few_slices", "unusual_shape")),
     ],
-    ids=["cut off", "no shape", "no disc's height"],
+    ids=["cut off", "no shape", "no disc's height", "rare", "unlike all"],
 )
-def test_flags_say_why_measures_are_missing(geometry: Geometry, flags: tuple[str, ...]) -> None:
+def test_flags_say_why_to_trust_less(geometry: Geometry, plausibility: float, flags: tuple[str, ...]) -> None:
     cube = Volume(Grid.from_spacing(CUBE_SHAPE, CUBE_SPACING_MM), np.zeros(CUBE_SHAPE, bool))
-    assert flags_of(Disc(202, "L4/L5", cube, cube, ("few_slices",)), geometry) == flags
+    disc = Disc(202, "L4/L5", cube, cube, ("few_slices",))
+    assert flags_of(disc, geometry, Encoding((0.0,), 0.9, plausibility)) == flags
 
 
 @pytest.mark.parametrize("subject", ["11", "25"])

@@ -293,7 +293,9 @@ def _print_result(result: StudyResult, out: Path, *, as_json: bool) -> None:
                 "flags": list(item.flags),
                 **{name: _finite(value) for name, value in item.geometry.values().items()},
                 "latents": [_finite(value) for value in item.encoding.latents],
+                "pose": list(item.encoding.pose),
                 "reconstruction_iou": _finite(item.encoding.reconstruction_iou),
+                "shape_plausibility": _finite(item.encoding.plausibility),
                 "narrowing_probability": _finite(item.narrowing_probability),
             }
             for item in result.discs

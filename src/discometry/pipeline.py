@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from discometry.core.records import Disc, DiscResult, Geometry, Spine, StudyResult
+from discometry.core.records import Disc, DiscResult, Encoding, Geometry, Spine, StudyResult
 from discometry.core.reference import z_scores
 from discometry.core.volume import Volume
 from discometry.io.bundle import Bundle
@@ -154,7 +154,12 @@ def _describe(study: str, image: Volume | None, spine: Spine, models: Models, wa
         probabilities = classify([disc.level for disc in spine.discs], geometries, models.classifier())
     discs = tuple(
         DiscResult(
-            disc, geometry, encoding, probability, flags_of(disc, geometry), z_scores(disc.level, geometry)
+            disc,
+            geometry,
+            encoding,
+            probability,
+            flags_of(disc, geometry, encoding),
+            z_scores(disc.level, geometry),
         )
         for disc, geometry, encoding, probability in zip(
             spine.discs, geometries, encodings, probabilities, strict=True
@@ -164,10 +169,14 @@ def _describe(study: str, image: Volume | None, spine: Spine, models: Models, wa
     return Analysis(StudyResult(study, image, spine, discs, lordosis=curve), watch.seconds)
 
 
-def flags_of(disc: Disc, geometry: Geometry) -> tuple[str, ...]:
-    """Give the flags of separating, and whether the disc has no disc's shape, or a measure that none has."""
+def flags_of(disc: Disc, geometry: Geometry, encoding: Encoding) -> tuple[str, ...]:
+    """Give the flags of separating, and whether shape or measures are not, or hardly, those of a disc."""
     if not math.isfinite(geometry.height_mean_mm):
         # The paper's height needs no shape: where it lacks too, it is the image's border that takes both.
         return (*disc.flags, "not_disc_like") if math.isfinite(geometry.paper_height_mm) else disc.flags
     sagittal = (geometry.height_fyllos_mm, geometry.width_ap_mm, geometry.wedge_deg)
-    return disc.flags if all(map(math.isfinite, sagittal)) else (*disc.flags, "implausible")
+    if not all(map(math.isfinite, sagittal)):
+        return (*disc.flags, "implausible")
+    # Farther out than every disc that the shape model was trained on, and not because the image cuts it off.
+    unusual = encoding.plausibility == 0 and "truncated" not in disc.flags
+    return (*disc.flags, "unusual_shape") if unusual else disc.flags

@@ -43,7 +43,7 @@ def make_result(study: str = "11", *, image: bool = True, flags: tuple[str, ...]
         DiscResult(
             Disc(label, level, volume.with_array(labels == label), cube, ("ambiguous_level",)),
             Geometry.of({"height_mean_mm": 5 + number / 3, "volume_mm3": 1980.0}, {"height_mean_mm": 0.125}),
-            Encoding((0.1, -2.5e-7, 3.0 + number), 0.987654321),
+            Encoding((0.1, -2.5e-7, 3.0 + number), 0.987654321, 0.5, (1.5, 0.0, -2.0, 10.0, 0.0, 0.0)),
             float("nan") if number else 0.25,
             ("ambiguous_level", "truncated") if number else (),
             {"wedge_deg": 1.5} if number else {},
@@ -99,14 +99,17 @@ def test_the_tables_first_columns_are_the_promised_ones(folder: Path) -> None:
     assert columns[20 : 20 + 2 * len(names[8:])] == [
         part for name in names[8:] for part in (name, f"{name}_se")
     ]
-    scores = columns[20 + 2 * len(names[8:]) : -5]
+    scores = columns[20 + 2 * len(names[8:]) : -12]
     assert scores[:3] == ["z_width_ap", "z_angle_sagittal", "z_wedge"]
     assert all(column.startswith("z_") for column in scores)
-    assert columns[-5:] == [
-        *("reconstruction_iou", "latent_1", "latent_2", "latent_3", "narrowing_probability")
+    assert columns[-12:] == [
+        *("reconstruction_iou", "shape_plausibility"),
+        *("pose_shift_left_mm", "pose_shift_posterior_mm", "pose_shift_superior_mm"),
+        *("pose_turn_left_deg", "pose_turn_posterior_deg", "pose_turn_superior_deg"),
+        *("latent_1", "latent_2", "latent_3", "narrowing_probability"),
     ]
     assert low.startswith("11,201,L5/S1,,5.0,,,,,,,1980.0,")
-    assert low.endswith(",0.987654321,0.1,-2.5e-07,3.0,0.25")
+    assert low.endswith(",0.987654321,0.5,1.5,0.0,-2.0,10.0,0.0,0.0,0.1,-2.5e-07,3.0,0.25")
     assert high.startswith(f"11,202,L4/L5,ambiguous_level truncated,{16 / 3},,,")
     assert high.endswith(",4.0,")
 

@@ -46,6 +46,10 @@ _MANIFEST, _TABLE, _LABELS, _IMAGE, _MESHES = (
     "meshes",
 )
 _OURS = frozenset({_MANIFEST, _TABLE, _LABELS, _IMAGE, _MESHES, "report.html", ".DS_Store", "Thumbs.db"})
+_POSES = (
+    *("pose_shift_left_mm", "pose_shift_posterior_mm", "pose_shift_superior_mm"),
+    *("pose_turn_left_deg", "pose_turn_posterior_deg", "pose_turn_superior_deg"),
+)
 _WORDS = ("study", "level", "flags")
 
 
@@ -174,16 +178,18 @@ def discs_table(result: StudyResult) -> pd.DataFrame:
 
     ``study, label, level, flags``; the first measures of :class:`~discometry.core.records.Geometry` up to
     ``volume_mm3``, then their standard errors (``_se``); every further measure followed by its own;
-    ``z_..`` of those that the reference population has; ``reconstruction_iou``, ``latent_1`` .. ``latent_k``,
+    ``z_..`` of those that the reference population has; ``reconstruction_iou``, ``shape_plausibility``, the
+    pose (``pose_..``) where the latents do not hold it, ``latent_1`` .. ``latent_k``,
     ``narrowing_probability``.
     """
     latents = max((len(found.encoding.latents) for found in result.discs), default=0)
     names = [f"latent_{n + 1}" for n in range(latents)]
+    poses = _POSES if any(found.encoding.pose for found in result.discs) else ()
     columns = [
         *("study", "label", "level", "flags"),
         *_measure_columns(),
         *map(_z_column, REFERENCE_MEASURES),
-        *("reconstruction_iou", *names, "narrowing_probability"),
+        *("reconstruction_iou", "shape_plausibility", *poses, *names, "narrowing_probability"),
     ]
     rows = [
         {
@@ -195,6 +201,8 @@ def discs_table(result: StudyResult) -> pd.DataFrame:
             **_standard_errors(found.geometry),
             **{_z_column(name): value for name, value in found.z_scores.items()},
             "reconstruction_iou": found.encoding.reconstruction_iou,
+            "shape_plausibility": found.encoding.plausibility,
+            **dict(zip(poses, found.encoding.pose, strict=False)),
             **dict(zip(names, found.encoding.latents, strict=True)),
             "narrowing_probability": found.narrowing_probability,
         }

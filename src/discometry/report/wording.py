@@ -56,6 +56,13 @@ _TITLES = {
     "surface_mm2": "Surface",
     "narrowing_probability": "Narrowing",
     "reconstruction_iou": "Latent fit (IoU)",
+    "shape_plausibility": "Shape plausibility",
+    "pose_shift_left_mm": "Pose: shift left",
+    "pose_shift_posterior_mm": "Pose: shift posterior",
+    "pose_shift_superior_mm": "Pose: shift superior",
+    "pose_turn_left_deg": "Pose: turn about left",
+    "pose_turn_posterior_deg": "Pose: turn about posterior",
+    "pose_turn_superior_deg": "Pose: turn about superior",
     "paper_height_mm": "Paper: height",
     "paper_width_ap_mm": "Paper: AP width",
     "paper_width_lateral_mm": "Paper: lateral width",
@@ -67,6 +74,15 @@ _TITLES = {
 _OTHER_MEANINGS = {
     "narrowing_probability": "Estimated probability that a reader would grade the disc as narrowed.",
     "reconstruction_iou": "Overlap of the disc with the shape decoded from its latents; 1 is perfect.",
+    "shape_plausibility": "Share of the model's training discs at least as unusual; 0: unlike all of them.",
+    **dict.fromkeys(
+        ("pose_shift_left_mm", "pose_shift_posterior_mm", "pose_shift_superior_mm"),
+        "Place of the shape's own frame, from the middle of the disc's cube.",
+    ),
+    **dict.fromkeys(
+        ("pose_turn_left_deg", "pose_turn_posterior_deg", "pose_turn_superior_deg"),
+        "Component of the rotation vector that turns the world's axes into the shape's own.",
+    ),
 }
 
 # Longest ending first, because "_mm" ends no other.
@@ -134,7 +150,7 @@ def measure_of_column(column: str) -> Measure:
     if column.startswith("latent_"):
         number = column.removeprefix("latent_")
         return Measure(
-            column, f"Latent {number}", "", 2, "A coordinate of the disc's learned shape; no unit."
+            column, f"Latent {number}", "", 2, "A coordinate of the disc's shape; SDs from the mean."
         )
     return Measure(column, title or _sentence(column), "", 3, meaning)
 
@@ -183,10 +199,15 @@ _FLAGS = {
         "Merged", "This may be more than one disc, or a disc that was cut from a neighbour it touched."
     ),
     "cropped_cube": FlagMeaning(
-        "Too large to encode", "The disc is larger than the cube that the autoencoder sees."
+        "Too large to encode", "The disc is larger than the cube that the shape model sees."
     ),
     "implausible": FlagMeaning(
         "Implausible", "A measure has a value that no disc has, and is left out; look at the mask."
+    ),
+    "unusual_shape": FlagMeaning(
+        "Unusual shape",
+        "The shape is farther from the usual than any disc that the shape model learnt from; its latents say "
+        "little.",
     ),
     "not_disc_like": FlagMeaning(
         "Not disc-like", "No disc's outline and endplates fit this shape, so most measures are missing."
@@ -214,7 +235,7 @@ def reason_missing(column: str, flags: Collection[str]) -> str:
     """Say why a disc has no value in a column, as the end of a sentence."""
     if column == "narrowing_probability":
         return "the disc's height is not known"
-    if column.startswith("latent_") or column == "reconstruction_iou":
+    if column.startswith(("latent_", "pose_")) or column in ("reconstruction_iou", "shape_plausibility"):
         return "the disc was not encoded"
     if column.startswith("z_"):
         return "the measure is missing, or the reference has too few discs of this level"
