@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from discometry.core.records import StudyResult
     from discometry.training.loop import LoopConfig
 
-__all__ = ["Analyse", "Demo", "Train", "main"]
+__all__ = ["Analyse", "Demo", "Explain", "Train", "main"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +235,29 @@ class Train:
         return self.model.run()
 
 
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """Say what the latents of analysed studies mean: correlations, and discs along each latent."""
+
+    results: tyro.conf.Positional[Path]
+    """Folder of result folders, all analysed with the same bundle."""
+    out: Path
+    """Folder to make."""
+    bundle: Path | None = None
+    """Folder of models; the shipped ones if left out."""
+
+    def run(self) -> int:
+        """Explain, and say where it is."""
+        from discometry.explanation import explain_latents
+
+        print(f"explained: {explain_latents(self.results, self.out, bundle=self.bundle)}")  # noqa: T201
+        return 0
+
+
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Analyse, tyro.conf.subcommand("analyse")]
+    | Annotated[Explain, tyro.conf.subcommand("explain")]
     | Annotated[Train, tyro.conf.subcommand("train")]
 )
 
