@@ -11,6 +11,7 @@ PACKAGES = ("", "stages", "core", "networks", "io", "training", "report")
 FIRST = (
     "pipeline",
     "study",
+    "explanation",
     "cli",
     "prepare",
     "segment",
