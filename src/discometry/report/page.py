@@ -194,7 +194,8 @@ def _name(label: int) -> DiscName:
 
 
 def _is_measure(column: str) -> bool:
-    return column not in _NOT_MEASURES and not column.endswith("_se")
+    """Whether a column is shown; the pose serves to draw a shape again, which a page does not."""
+    return column not in _NOT_MEASURES and not column.endswith("_se") and not column.startswith("pose_")
 
 
 def _records(discs: pd.DataFrame) -> list[dict[str, Any]]:
@@ -228,8 +229,18 @@ def _table(records: Sequence[Mapping[str, Any]], measures: Sequence[Measure]) ->
             if cell.reason:
                 gaps.setdefault((measure.title, cell.reason), []).append(str(record["level"]))
         rows.append(Row(_name(int(record["label"])), tuple(meaning_of_flag(flag) for flag in flags), cells))
-    told = tuple(f"{title} of {', '.join(levels)}: {reason}." for (title, reason), levels in gaps.items())
-    return Table(tuple(measures), tuple(rows), told)
+    return Table(tuple(measures), tuple(rows), _told(gaps, len(measures)))
+
+
+def _told(gaps: Mapping[tuple[str, str], Sequence[str]], measures: int) -> tuple[str, ...]:
+    """Put into words which measures lack for which reason at which levels, those alike together."""
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (title, reason), levels in gaps.items():
+        alike.setdefault((reason, tuple(levels)), []).append(title)
+    return tuple(
+        f"{'Everything' if len(titles) == measures else ', '.join(titles)} of {', '.join(levels)}: {reason}."
+        for (reason, levels), titles in alike.items()
+    )
 
 
 def _cell(record: Mapping[str, Any], measure: Measure, flags: Sequence[str]) -> Cell:

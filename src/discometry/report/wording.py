@@ -57,12 +57,6 @@ _TITLES = {
     "narrowing_probability": "Narrowing",
     "reconstruction_iou": "Latent fit (IoU)",
     "shape_plausibility": "Shape plausibility",
-    "pose_shift_left_mm": "Pose: shift left",
-    "pose_shift_posterior_mm": "Pose: shift posterior",
-    "pose_shift_superior_mm": "Pose: shift superior",
-    "pose_turn_left_deg": "Pose: turn about left",
-    "pose_turn_posterior_deg": "Pose: turn about posterior",
-    "pose_turn_superior_deg": "Pose: turn about superior",
     "paper_height_mm": "Paper: height",
     "paper_width_ap_mm": "Paper: AP width",
     "paper_width_lateral_mm": "Paper: lateral width",
@@ -75,14 +69,6 @@ _OTHER_MEANINGS = {
     "narrowing_probability": "Estimated probability that a reader would grade the disc as narrowed.",
     "reconstruction_iou": "Overlap of the disc with the shape decoded from its latents; 1 is perfect.",
     "shape_plausibility": "Share of the model's training discs at least as unusual; 0: unlike all of them.",
-    **dict.fromkeys(
-        ("pose_shift_left_mm", "pose_shift_posterior_mm", "pose_shift_superior_mm"),
-        "Place of the shape's own frame, from the middle of the disc's cube.",
-    ),
-    **dict.fromkeys(
-        ("pose_turn_left_deg", "pose_turn_posterior_deg", "pose_turn_superior_deg"),
-        "Component of the rotation vector that turns the world's axes into the shape's own.",
-    ),
 }
 
 # Longest ending first, because "_mm" ends no other.
@@ -235,7 +221,7 @@ def reason_missing(column: str, flags: Collection[str]) -> str:
     """Say why a disc has no value in a column, as the end of a sentence."""
     if column == "narrowing_probability":
         return "the disc's height is not known"
-    if column.startswith(("latent_", "pose_")) or column in ("reconstruction_iou", "shape_plausibility"):
+    if column.startswith("latent_") or column in ("reconstruction_iou", "shape_plausibility"):
         return "the disc was not encoded"
     if column.startswith("z_"):
         return "the measure is missing, or the reference has too few discs of this level"
