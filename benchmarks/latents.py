@@ -21,6 +21,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,8 +117,17 @@ def volume(cube: BoolArray) -> Volume:
     return Volume(Grid.from_spacing(cube.shape, CUBE_SPACING_MM, origin_mm=(0.0, 0.0, 0.0)), cube)
 
 
-def scored(model: str, latents: int, train: Trainer, discs: CubeSet) -> Row:
+def scored(model: str, latents: int, masks: Path, paper_epochs: int) -> Row:
     """Train on four folds and score the fifth, for each in turn."""
+    train = {
+        "pca_raw": linear(pose="none", sizes=False, fitted=False),
+        "pca": linear(sizes=False, fitted=False),
+        "pca_fitted": linear(sizes=False),
+        "memory": linear(pose="none", sizes=False, fitted=False, memory=True),
+        "shape": linear(),
+        "paper": paper(paper_epochs),
+    }[model]
+    discs = cubes_of_masks(masks)
     fold, count = folds(discs), len(discs.cubes)
     overlap, both, distance = np.zeros(count), np.zeros(count), np.zeros(count)
     errors = np.zeros((count, len(MEASURES)))
@@ -205,18 +215,15 @@ def main() -> None:
     parser.add_argument("--paper-epochs", type=int, default=20)
     parser.add_argument("--picture", type=Path, default=None)
     options = parser.parse_args()
-    trainers = {
-        "pca_raw": linear(pose="none", sizes=False, fitted=False),
-        "pca": linear(sizes=False, fitted=False),
-        "pca_fitted": linear(sizes=False),
-        "memory": linear(pose="none", sizes=False, fitted=False, memory=True),
-        "shape": linear(),
-        "paper": paper(options.paper_epochs),
-    }
-    discs = cubes_of_masks(options.data / "fastcleverseg" / "masks")
+    masks = options.data / "fastcleverseg" / "masks"
+    discs = cubes_of_masks(masks)
     print(f"{platform.machine()}, {os.cpu_count()} cores")
     print(f"{len(discs.cubes)} discs of {len(set(discs.spines))} subjects\n", flush=True)
-    rows = [scored(model, size, trainers[model], discs) for model in options.models for size in options.sizes]
+    # The largest first, one a core.
+    tasks = [(model, size) for size in sorted(options.sizes, reverse=True) for model in options.models]
+    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+        jobs = {task: pool.submit(scored, *task, masks, options.paper_epochs) for task in tasks}
+        rows = [jobs[model, size].result() for model in options.models for size in options.sizes]
     tables(rows, np.array(discs.spines))
     if options.picture:
         draw(rows, options.picture)

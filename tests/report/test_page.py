@@ -320,7 +320,7 @@ def chromium(tmp_path_factory):
         ]
         options += [
             "--window-size=1280,1400",
-            "--virtual-time-budget=3000",
+            "--virtual-time-budget=10000",
             "--enable-logging=stderr",
             "--dump-dom",
         ]

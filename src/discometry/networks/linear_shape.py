@@ -118,14 +118,14 @@ class LinearShape:
     def encode(self, cubes: BoolArray) -> Codes:
         """Describe disc cubes, Nx64x64x64."""
         latents, poses = np.zeros((len(cubes), self.latents)), np.zeros((len(cubes), self.pose_numbers))
+        projection = None if self.config.fitted else np.linalg.pinv(self.basis)
         for number, cube in enumerate(cubes):
             field = cube_field(cube)
             placement = self.first_placement(cube)
-            if self.config.fitted:
+            if projection is None:
                 placement, latents[number] = self._fitted(field, placement)
             else:
-                rest = placement.sample(field, self.config.grid) - self.mean
-                latents[number] = np.linalg.lstsq(self.basis, rest)[0]
+                latents[number] = projection @ (placement.sample(field, self.config.grid) - self.mean)
             if self.pose_numbers:
                 turn = Rotation.from_matrix(placement.axes).as_rotvec(degrees=True)
                 poses[number] = [*placement.origin_mm, *turn]

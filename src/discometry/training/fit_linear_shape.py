@@ -18,7 +18,7 @@ from discometry.networks.linear_shape import (
 )
 from discometry.networks.shape_space import FieldGrid, cube_field, moments_placement
 from discometry.training.disc_cubes import CubeSet, PhantomCubes, cubes_of_masks, phantom_cubes
-from discometry.training.latent_order import order_latents, radius_quantiles
+from discometry.training.latent_order import LatentOrder, order_latents, radius_quantiles
 from discometry.training.shape_card import shape_card
 
 __all__ = ["ShapeTraining", "fit_linear_shape", "surface_moves", "train_linear_shape"]
@@ -99,12 +99,14 @@ def train_linear_shape(cubes: BoolArray, config: ShapeConfig) -> tuple[LinearSha
     if config.pose == "rigid":
         fields = np.concatenate([fields, _mirrored(fields, config.grid)])
         log_sizes = np.concatenate([log_sizes, log_sizes])
-    model, explained = _standardised(_principal(first, fields, log_sizes), cubes)
+    model = _principal(first, fields, log_sizes)
     latents = model.encode(cubes).latents
-    model = replace(model, distances=radius_quantiles(latents))
+    order = order_latents(latents, surface_moves(model))
+    latents = (latents - order.mean) @ order.forward.T
+    model = replace(_reordered(model, order), distances=radius_quantiles(latents))
     if config.memory:
         model = _remembering(model, cubes, latents)
-    return model, explained
+    return model, order.explained
 
 
 def _mean_spread(cubes: BoolArray) -> FloatArray:
@@ -148,17 +150,15 @@ def surface_moves(model: LinearShape) -> FloatArray:
     return moves
 
 
-def _standardised(model: LinearShape, cubes: BoolArray) -> tuple[LinearShape, FloatArray]:
-    """Bring the latents of the training discs, as they are encoded, into standard form."""
-    order = order_latents(model.encode(cubes).latents, surface_moves(model))
-    model = replace(
+def _reordered(model: LinearShape, order: LatentOrder) -> LinearShape:
+    """Express a model in the standard form of its latents."""
+    return replace(
         model,
         mean=model.mean + model.basis @ order.mean,
         basis=model.basis @ order.back,
         log_sizes=model.log_sizes + model.size_basis @ order.mean,
         size_basis=model.size_basis @ order.back,
     )
-    return model, order.explained
 
 
 def _remembering(model: LinearShape, cubes: BoolArray, latents: FloatArray) -> LinearShape:
