@@ -136,9 +136,8 @@ def ragged(mask: Volume, noise_mm: float, seed: int) -> Volume:
 def true_measures(disc: PhantomDisc) -> dict[str, float]:
     """Give a disc's true measures; the paper's have no other truth than what voxels of 0.25 mm show."""
     fine = render(disc, (0.25, 0.25, 0.25), "lps", subsample_mm=0.25)
-    index = np.argwhere(fine.array)
-    tight = fine.cropped(index.min(axis=0).tolist(), (index.max(axis=0) + 1).tolist())
-    return disc.geometry().values() | {name: found.value for name, found in paper_measures(tight).items()}
+    of_paper = paper_measures(_tight(fine))
+    return disc.geometry().values() | {name: found.value for name, found in of_paper.items()}
 
 
 def trial(disc: PhantomDisc, mask: Volume, *, paper: bool) -> Trial:

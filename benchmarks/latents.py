@@ -62,6 +62,7 @@ MEASURES = (
 NAMES = {
     "pca_raw": "PCA, as it lies",
     "pca": "PCA, own pose",
+    "pca_fitted": "PCA, own pose, best overlap",
     "memory": "PCA, as it lies, with memory",
     "shape": "ours",
     "paper": "paper's autoencoder",
@@ -93,11 +94,11 @@ def linear(**options: object) -> Trainer:
 
 
 def paper(epochs: int) -> Trainer:
-    """Give what trains the paper's autoencoder for some epochs, keeping the last."""
+    """Give what trains the paper's autoencoder for some epochs."""
 
     def train(cubes: BoolArray, latents: int) -> ShapeCoder:
         config = AutoencoderTraining(network=AutoencoderConfig(latents=latents))
-        config = replace(config, loop=replace(config.loop, epochs=epochs))
+        config = replace(config, loop=replace(config.loop, epochs=epochs, enough=None))
         with tempfile.TemporaryDirectory() as run:
             # It validates on the first discs only: the epoch's time is to be that of training.
             return train_autoencoder(cubes, cubes[:8], Path(run), config)[0]

@@ -284,6 +284,16 @@ def test_classifier_needs_gradings(tmp_path: Path, capfd: pytest.CaptureFixture[
     assert "radiological_gradings.csv" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("preset", ["shape", "paper"])
+def test_no_latents_are_refused_and_not_taken_for_the_default(
+    preset: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    call = ["train", "autoencoder", "phantom", "--out", str(tmp_path / "models"), "--preset", preset]
+    assert main([*call, "--latents", "0"]) == 2
+    assert capfd.readouterr().err.startswith("discometry: latents = 0")
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [

@@ -191,7 +191,9 @@ class TrainAutoencoder(_NetworkTraining):
             shape = ShapeTraining(discs=self.phantoms, seed=self.seed)
             shape = replace(
                 shape,
-                network=replace(shape.network, latents=self.latents or shape.network.latents),
+                network=replace(
+                    shape.network, latents=shape.network.latents if self.latents is None else self.latents
+                ),
                 validation_part=shape.validation_part if part is None else part,
             )
             return _said(fit_linear_shape(self.folder, self.out, shape))
@@ -200,7 +202,9 @@ class TrainAutoencoder(_NetworkTraining):
         paper = AutoencoderTraining(discs=self.phantoms)
         paper = replace(
             paper,
-            network=replace(paper.network, latents=self.latents or paper.network.latents),
+            network=replace(
+                paper.network, latents=paper.network.latents if self.latents is None else self.latents
+            ),
             loop=_loop(self, paper.loop),
             validation_part=paper.validation_part if part is None else part,
         )

@@ -15,7 +15,14 @@ from discometry.io.meshes import disc_surface, write_ply
 from discometry.io.results import read_study
 from discometry.networks.shape_models import load_shape_model
 from discometry.report.latent_figures import ShapeStep, draw_correlations, draw_traversals
-from discometry.stages.explain import Correlations, Traversal, correlations, latent_correlations, traverse
+from discometry.stages.explain import (
+    STEPS,
+    Correlations,
+    Traversal,
+    correlations,
+    latent_correlations,
+    traverse,
+)
 from discometry.stages.measure import measure_mask
 
 __all__ = ["explain_latents"]
@@ -97,8 +104,7 @@ def _write_traversals(traversals: tuple[Traversal, ...], folder: Path) -> None:
         if not one.cube.array.any():
             continue
         mesh = disc_surface(one.cube)
-        step = number % (len(traversals) // len({other.latent for other in traversals}))
-        write_ply(mesh, folder / "meshes" / f"latent_{one.latent + 1}_step_{step}.ply")
+        write_ply(mesh, folder / "meshes" / f"latent_{one.latent + 1}_step_{number % len(STEPS)}.ply")
         label = (
             f"{geometry.height_mean_mm:.1f} × {geometry.width_ap_mm:.0f} × {geometry.width_lateral_mm:.0f} mm"
         )

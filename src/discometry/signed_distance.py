@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import edt
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +13,16 @@ from discometry.core.errors import LabelError
 from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM
 from discometry.core.volume import Grid, Volume
 
-__all__ = ["disc_cube", "fits_cube"]
+__all__ = ["disc_cube", "fits_cube", "signed_distance"]
 
 FloatArray = NDArray[np.float64]
+
+
+def signed_distance(inside: NDArray[np.bool_], spacing_mm: Sequence[float]) -> NDArray[np.float32]:
+    """Distance of every voxel to the nearest centre of the other kind, mm; positive inside."""
+    inside, spacing = np.ascontiguousarray(inside), tuple(spacing_mm)
+    distance: NDArray[np.float32] = edt.edt(inside, anisotropy=spacing) - edt.edt(~inside, anisotropy=spacing)
+    return distance
 
 
 def fits_cube(points_mm: FloatArray) -> bool:
@@ -55,7 +64,7 @@ def disc_cube(mask: Volume) -> Volume:
     margin = 1 + np.ceil(max(CUBE_SPACING_MM) / spacing).astype(int)
     inside = np.zeros(np.ptp(voxels, axis=0) + 1 + 2 * margin, dtype=bool)
     inside[tuple((voxels - low + margin).T)] = True
-    distance = edt.edt(inside, anisotropy=tuple(spacing)) - edt.edt(~inside, anisotropy=tuple(spacing))
+    distance = signed_distance(inside, spacing.tolist())
     x, y, z = source.grid.to_world(low.astype(np.float64)) + origin
     cube = Grid.from_spacing(CUBE_SHAPE, CUBE_SPACING_MM, origin_mm=(x, y, z))
     to_index = np.linalg.inv(linear)

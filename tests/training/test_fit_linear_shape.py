@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from discometry.core.errors import InputError
 from discometry.io.bundle import read_bundle
 from discometry.networks.linear_shape import ShapeConfig, load_linear_shape
 from discometry.training import fit_linear_shape as module
@@ -37,6 +38,12 @@ def test_phantoms_train_a_bundle(tmp_path: Path) -> None:
     assert load_linear_shape(component).latents == 3
     assert component.config["validation_iou"] > 0.7
     assert len(component.config["explained"]) == 3
+
+
+def test_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no phantom and no mask"):
+        fit_linear_shape(None, tmp_path / "bundle", ShapeTraining(discs=0))
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_masks_and_phantoms_train_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,14 +44,15 @@ def disc_surface(mask: Volume) -> Mesh:
     Mesh
         Vertices in LPS mm, and triangles.
     """
-    import edt
     from scipy import ndimage
     from skimage.measure import marching_cubes
 
+    from discometry.signed_distance import signed_distance
+
     spacing = np.array(mask.grid.spacing_mm)
     margin = np.ceil(4 * _SMOOTHING_MM / spacing).astype(int) + 1
-    inside = np.ascontiguousarray(np.pad(mask.array.astype(bool), [(int(n), int(n)) for n in margin]))
-    distance = edt.edt(inside, anisotropy=tuple(spacing)) - edt.edt(~inside, anisotropy=tuple(spacing))
+    inside = np.pad(mask.array.astype(bool), [(int(n), int(n)) for n in margin])
+    distance = signed_distance(inside, spacing.tolist())
     step = _STEP_MM / spacing
     points = np.meshgrid(
         *(np.arange(0, n - 1 + 1e-9, by) for n, by in zip(inside.shape, step, strict=True)), indexing="ij"

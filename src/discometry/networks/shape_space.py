@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import edt
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
 from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM
+from discometry.signed_distance import signed_distance
 
 __all__ = [
     "CANONICAL_GRID",
@@ -129,9 +129,7 @@ def cube_field(cube: BoolArray) -> FloatArray:
         margin = np.ceil(_CUT_MM / _CUBE_SPACING).astype(int) + 1
         low = np.maximum(inside.min(axis=0) - margin, 0)
         box = tuple(slice(a, b) for a, b in zip(low, inside.max(axis=0) + 1 + margin, strict=True))
-        part = np.ascontiguousarray(cube[box])
-        distance = edt.edt(part, anisotropy=CUBE_SPACING_MM) - edt.edt(~part, anisotropy=CUBE_SPACING_MM)
-        field[box] = np.clip(distance, -_CUT_MM, _CUT_MM)
+        field[box] = np.clip(signed_distance(cube[box], CUBE_SPACING_MM), -_CUT_MM, _CUT_MM)
     return field
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from discometry.core.errors import InputError
 from discometry.io.bundle import check_bundle_folder, write_component
 from discometry.networks.linear_shape import (
     LinearShape,
@@ -67,6 +68,10 @@ def fit_linear_shape(data: Path | None, bundle: Path, config: ShapeTraining | No
     found = [] if data is None else [cubes_of_masks(data)]
     if config.discs:
         found.append(phantom_cubes(PhantomCubes(discs=config.discs, seed=config.seed)))
+    if not found:
+        raise InputError(
+            "no phantom and no mask to train on", expected="discs", action="raise the number of phantoms"
+        )
     training, held = CubeSet.together(*found).split(part=config.validation_part, seed=config.seed)
     model, explained = train_linear_shape(training.cubes, config.network)
     shipped = load_linear_shape(linear_shape_component(model))
@@ -105,7 +110,8 @@ def train_linear_shape(cubes: BoolArray, config: ShapeConfig) -> tuple[LinearSha
     latents = (latents - order.mean) @ order.forward.T
     model = replace(_reordered(model, order), distances=radius_quantiles(latents))
     if config.memory:
-        model = _remembering(model, cubes, latents)
+        rest = fields[: len(cubes)] - model.fields(latents)
+        model = replace(model, known_latents=latents, known_rest=rest)
     return model, order.explained
 
 
@@ -132,9 +138,12 @@ def _principal(model: LinearShape, fields: FloatArray, log_sizes: FloatArray) ->
         return replace(model, mean=mean, basis=modes * parts.std(axis=0))
     values = np.concatenate([log_sizes, parts], axis=1)
     everything = replace(
-        model, mean=mean, basis=modes, log_sizes=log_sizes.mean(axis=0), size_basis=np.eye(3, 3 + wanted)
+        model,
+        mean=mean,
+        basis=np.pad(modes, ((0, 0), (3, 0))),
+        log_sizes=log_sizes.mean(axis=0),
+        size_basis=np.eye(3, 3 + wanted),
     )
-    everything = replace(everything, basis=np.pad(modes, ((0, 0), (3, 0))))
     order = order_latents(values, surface_moves(everything))
     loading = order.back[:, : config.latents]
     return replace(everything, basis=modes @ loading[3:], size_basis=loading[:3])
@@ -159,12 +168,3 @@ def _reordered(model: LinearShape, order: LatentOrder) -> LinearShape:
         log_sizes=model.log_sizes + model.size_basis @ order.mean,
         size_basis=model.size_basis @ order.back,
     )
-
-
-def _remembering(model: LinearShape, cubes: BoolArray, latents: FloatArray) -> LinearShape:
-    """Note what the latents leave of each training disc's field."""
-    placements = [model.first_placement(cube) for cube in cubes]
-    fields = [
-        p.sample(cube_field(cube), model.config.grid) for p, cube in zip(placements, cubes, strict=True)
-    ]
-    return replace(model, known_latents=latents, known_rest=np.stack(fields) - model.fields(latents))
