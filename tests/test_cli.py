@@ -263,7 +263,17 @@ def test_train_autoencoder_on_masks(tmp_path: Path) -> None:
         labels = render_discs(phantom, phantom_grid(phantom, spacing_mm=CLINICAL))
         (tmp_path / "masks").mkdir(exist_ok=True)
         write_volume(labels, tmp_path / "masks" / f"{seed}_t2.nii.gz")
-    call = ["train", "autoencoder", str(tmp_path), "--out", str(tmp_path / "models"), "--latents", "3"]
+    call = [
+        "train",
+        "autoencoder",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "models"),
+        "--latents",
+        "3",
+        "--phantoms",
+        "8",
+    ]
     assert main([*call, "--epochs", "1", "--accelerator", "cpu", "--time-limit-min", "1"]) == 0
     component = read_bundle(tmp_path / "models").component("autoencoder")
     assert component.config["network"]["latents"] == 3
