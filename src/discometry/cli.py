@@ -1,6 +1,7 @@
 """The command line: one frozen dataclass per command, each of whose ``run`` calls one function.
 
-Exit codes: 0 done; 2 wrong call or unreadable input, with one line that says what to do.
+Exit codes: 0 done; 1 some studies of a cohort failed; 2 wrong call or unreadable input, with one line that
+says what to do.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from discometry.cli_cohort import Cohort
 from discometry.core.errors import DiscometryError
 
 if TYPE_CHECKING:
     from discometry.core.records import StudyResult
     from discometry.training.loop import LoopConfig
 
-__all__ = ["Analyse", "Demo", "Explain", "Train", "main"]
+__all__ = ["Analyse", "Cohort", "Demo", "Explain", "Train", "main"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +263,7 @@ class Explain:
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Analyse, tyro.conf.subcommand("analyse")]
+    | Annotated[Cohort, tyro.conf.subcommand("cohort")]
     | Annotated[Explain, tyro.conf.subcommand("explain")]
     | Annotated[Train, tyro.conf.subcommand("train")]
 )
