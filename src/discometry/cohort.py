@@ -22,7 +22,7 @@ from discometry.cohort_study import Outcome, StudyTask, analyse_for_cohort
 from discometry.cohort_worker import Limits, run_study
 from discometry.core.errors import DiscometryError, InputError, OutputError
 from discometry.io.bundle import read_bundle
-from discometry.io.cohort_folder import Failure, StudyKey, claim, write_failure
+from discometry.io.cohort_folder import ASSETS, Failure, StudyKey, claim, write_failure
 from discometry.io.manifest import FoundStudies, StudySource, find_studies
 from discometry.isolation import end_idle
 
@@ -160,6 +160,8 @@ def run_cohort(
         If the output folder is in use by another run, or cannot be written; what is done is kept.
     """
     from discometry.cohort_tables import write_tables
+    from discometry.report.overview import write_overview
+    from discometry.report.page import write_assets
 
     options = options or CohortOptions()
     out = Path(out).resolve()
@@ -167,6 +169,7 @@ def run_cohort(
     bundle = read_bundle(options.bundle)
     with claim(out) as token:
         run = _Run(out, len(found.studies) + len(found.refused), watch)
+        write_assets(out / ASSETS)
         _refuse(found, run)
         shared = {
             "out": str(out),
@@ -181,6 +184,7 @@ def run_cohort(
         _work_off(tasks, run, options, scheduler=scheduler, workers=workers, say=say)
         done = [study.study for study in found.studies if study.study not in run.failures]
         failures = write_tables(out, done, tuple(run.failures.values()))
+        write_overview(out)
     return CohortSummary(out, run.done, run.kept, failures)
 
 

@@ -15,8 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from discometry import __version__
 from discometry.core.errors import BundleError, DiscometryError, InputError, OutputError
-from discometry.io.cohort_folder import Failure, StudyKey, check_run, drop_failure, is_done, read_failure
-from discometry.io.results import check_output, read_manifest
+from discometry.io.cohort_folder import (
+    ASSETS,
+    Failure,
+    StudyKey,
+    check_run,
+    drop_failure,
+    is_done,
+    read_failure,
+)
+from discometry.io.results import check_output, read_manifest, read_study
 from discometry.io.study_input import StudyInput
 
 if TYPE_CHECKING:
@@ -206,9 +214,12 @@ def _models(bundle: str | None, device: str, sha256: str) -> Models:
 
 def _complete(folder: Path, *, task: StudyTask, key: StudyKey) -> None:
     """Add the report, take off what a cohort can do without, and see that the result may take its place."""
-    from discometry.report.page import write_report
+    from discometry.report.page import REPORT_NAME, render_report
+    from discometry.report.thumbnail import THUMBNAIL_NAME, draw_thumbnail
 
-    write_report(folder)
+    study = read_study(folder)
+    (folder / REPORT_NAME).write_text(render_report(study, assets=f"../{ASSETS}"), encoding="utf-8")
+    (folder / THUMBNAIL_NAME).write_bytes(draw_thumbnail(study))
     if not task.keep_all:
         shutil.rmtree(folder / "meshes", ignore_errors=True)
         (folder / "image.nii.gz").unlink(missing_ok=True)

@@ -36,6 +36,9 @@ Tell = Callable[[Answer], None]
 IDLE_LIMIT_S = 900.0
 """A child that nobody asks for so long ends, and gives its memory back."""
 
+START_LIMIT_S = 300.0
+"""Longest time until a child first tells of a request, with starting it and its imports."""
+
 _POLL_S = 0.05
 _LOG_BYTES = 2000
 
@@ -93,7 +96,7 @@ class IsolatedProcess:
             If the child died, or was killed for passing a limit; it is gone then.
         """
         told: Answer = {}
-        deadline = time.monotonic() + time_limit_s
+        deadline = time.monotonic() + START_LIMIT_S
         with contextlib.suppress(BrokenPipeError):
             self._write(request)
         while True:
@@ -102,11 +105,14 @@ class IsolatedProcess:
                 if "answer" in message:
                     answer: Answer = message["answer"]
                     return answer
+                if not told:  # the time of starting the child is not the request's
+                    deadline = time.monotonic() + time_limit_s
                 told |= message["told"]
             if not self.alive:
                 raise ProcessLost(_how_it_died(self._process.returncode), told, self.close())
             if time.monotonic() > deadline:
-                raise ProcessLost(f"no answer within {time_limit_s:g} s", told, self.close())
+                limit_s = time_limit_s if told else START_LIMIT_S
+                raise ProcessLost(f"no answer within {limit_s:g} s", told, self.close())
             used = _resident_bytes(self.pid)
             if memory_limit_bytes is not None and used > memory_limit_bytes:
                 why = f"{used / 2**30:.1f} GiB of memory, {memory_limit_bytes / 2**30:.1f} GiB allowed"

@@ -25,6 +25,7 @@ from discometry.io.atomic import new_file
 from discometry.io.results import is_whole, read_manifest
 
 __all__ = [
+    "ASSETS",
     "TABLE_NAMES",
     "Failure",
     "StudyKey",
@@ -38,6 +39,9 @@ __all__ = [
 
 TABLE_NAMES = ("cohort.parquet", "cohort.csv", "columns.json", "failures.csv", "index.html")
 """What a cohort writes beside its studies' folders."""
+
+ASSETS = "assets"
+"""Folder of the script and the style that reports share."""
 
 _STATE, _LOCK, _FAILURES = ".cohort", "lock", "failures"
 _FORMAT = "discometry-failure"
@@ -114,7 +118,8 @@ def _taken(out: Path) -> tuple[IO[str], str]:
             expected="a new folder, or one of an earlier run",
             action="choose another folder",
         )
-    (state / _FAILURES).mkdir(parents=True, exist_ok=True)
+    for folder in (state / _FAILURES, out / ASSETS):
+        folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         lock = stack.enter_context((state / _LOCK).open("a+", encoding="utf-8"))
         _hold(lock, out)

@@ -248,28 +248,34 @@ def _standard_errors(geometry: Geometry) -> dict[str, float]:
 
 
 def read_study(folder: Path) -> StudyFiles:
-    """Read a result folder.
+    """Read a result folder of this format version or an older one.
 
     Raises
     ------
     InputError
-        If the folder is not a whole result of this format version.
+        If the folder is not a whole result, or of a newer version.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
     image = folder / _IMAGE
-    meshes = {
-        label_of_level(file.stem.replace("_", "/")): read_ply(file)
-        for file in sorted((folder / _MESHES).glob("*.ply"))
-    }
+    labels = read_mask(folder / _LABELS)
     return StudyFiles(
         folder=folder,
         manifest=manifest,
         discs=read_discs(folder),
-        labels=read_mask(folder / _LABELS),
+        labels=labels,
         image=read_image(image) if image.exists() else None,
-        meshes=MappingProxyType(dict(sorted(meshes.items()))),
+        meshes=MappingProxyType(dict(sorted(_meshes(folder, labels).items()))),
     )
+
+
+def _meshes(folder: Path, labels: Volume) -> dict[int, Mesh]:
+    """Read the meshes of a folder; one that left them out has them made again from its labels."""
+    if (folder / _MESHES).is_dir():
+        files = sorted((folder / _MESHES).glob("*.ply"))
+        return {label_of_level(file.stem.replace("_", "/")): read_ply(file) for file in files}
+    found = np.unique(labels.array[labels.array > 0])
+    return {int(label): disc_surface(labels.with_array(labels.array == label)) for label in found}
 
 
 def content_hash(path: Path) -> str:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from discometry.io.results import StudyFiles
 
-__all__ = ["REPORT_NAME", "render_report", "write_report"]
+__all__ = ["REPORT_NAME", "environment", "render_report", "write_assets", "write_report"]
 
 REPORT_NAME = "report.html"
 
@@ -131,8 +131,32 @@ def write_report(folder: Path) -> Path:
     return target
 
 
-def render_report(study: StudyFiles) -> str:
-    """Make the page of one study as a string of HTML."""
+def write_assets(folder: Path) -> None:
+    """Write the script and the style that the reports of a cohort share.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written.
+    """
+    from discometry.io.atomic import new_file
+
+    for name in ("report.css", "view3d.js"):
+        template = environment().get_template(name)
+        with new_file(folder / name) as partial:
+            partial.write_text(template.render(), encoding="utf-8", newline="\n")
+
+
+def render_report(study: StudyFiles, *, assets: str = "") -> str:
+    """Make the page of one study as a string of HTML.
+
+    Parameters
+    ----------
+    study
+        A finished result.
+    assets
+        Address, seen from the page, of the folder of :func:`write_assets`; empty: the page holds all itself.
+    """
     manifest = {item.name: getattr(study.manifest, item.name) for item in fields(study.manifest)}
     regions = find_regions(study.labels)
     downwards = regions[::-1]
@@ -144,9 +168,10 @@ def render_report(study: StudyFiles) -> str:
     further = [measure for measure in measures if measure not in main and measure not in scores]
     records = _records(study.discs)
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
+            assets=assets,
             study=manifest["study"],
             bundle=manifest["bundle"] or "",
             levels=[region.level for region in downwards],
@@ -171,7 +196,8 @@ def render_report(study: StudyFiles) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Give the templates of this package."""
     import jinja2
 
     return jinja2.Environment(
