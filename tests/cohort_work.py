@@ -28,7 +28,8 @@ def behave(task: StudyTask, key: StudyKey, reach: Callable[[str], None]) -> None
     word, _, detail = Path(task.source).read_text().partition(" ")
     _ACTS[word](task, detail)
     reach("write")
-    write_result(Path(task.out), task.study, key, weight=len(word))
+    size = int(detail) if word == "fill" else 0
+    write_result(Path(task.out), task.study, key, weight=len(word), size=size)
 
 
 def _eat(task: StudyTask, detail: str) -> None:
@@ -60,6 +61,7 @@ def _kill_worker_once(task: StudyTask, detail: str) -> None:
 
 _ACTS: dict[str, Callable[[StudyTask, str], object]] = {
     "fine": lambda task, detail: None,
+    "fill": lambda task, detail: None,
     "slow": lambda task, detail: time.sleep(float(detail)),
     "hang": lambda task, detail: time.sleep(1e6),
     "crash": lambda task, detail: ctypes.string_at(0),

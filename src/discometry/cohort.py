@@ -159,7 +159,8 @@ def run_cohort(
     OutputError
         If the output folder is in use by another run, or cannot be written; what is done is kept.
     """
-    from discometry.cohort_tables import write_tables
+    from discometry.cohort_tables import read_columns, write_tables
+    from discometry.io.bids import write_bids
     from discometry.report.overview import write_overview
     from discometry.report.page import write_assets
 
@@ -185,6 +186,9 @@ def run_cohort(
         done = [study.study for study in found.studies if study.study not in run.failures]
         failures = write_tables(out, done, tuple(run.failures.values()))
         write_overview(out)
+        if options.bids:
+            gone = {failure.study for failure in failures}
+            write_bids(out, (study for study in done if study not in gone), read_columns(out))
     return CohortSummary(out, run.done, run.kept, failures)
 
 

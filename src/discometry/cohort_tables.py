@@ -19,13 +19,14 @@ from discometry.report.wording import measure_of_column
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["STUDY_COLUMNS", "write_tables"]
+__all__ = ["STUDY_COLUMNS", "read_columns", "write_tables"]
 
 STUDY_COLUMNS = ("lordosis_deg", "lordosis_deg_se", "study_flags", "input")
 """Columns of the whole study, alike in all of its rows; they follow those of its discs."""
 
 _TEXTS = frozenset({"study", "level", "flags", "study_flags", "input"})
 _AT_ONCE = 500
+_COLUMNS = "columns.json"
 
 _MEANINGS = {
     "study": "Name of the study and of its folder.",
@@ -68,7 +69,7 @@ def write_tables(out: Path, done: Sequence[str], failures: Sequence[Failure]) ->
     described = [_described(name) for name in columns]
     with new_file(out / "cohort.csv") as table, new_file(out / "cohort.parquet") as parquet:
         _write_rows(rows, described, table, parquet)
-    with new_file(out / "columns.json") as partial:
+    with new_file(out / _COLUMNS) as partial:
         content = {
             "format": "discometry-columns",
             "format_version": 1,
@@ -79,6 +80,12 @@ def write_tables(out: Path, done: Sequence[str], failures: Sequence[Failure]) ->
     together = tuple(sorted((*failures, *lost), key=lambda failure: failure.study))
     _write_failures(together, out / "failures.csv")
     return together
+
+
+def read_columns(out: Path) -> list[dict[str, str]]:
+    """Read what :func:`write_tables` said of the columns: ``name``, ``type``, ``unit`` and ``meaning``."""
+    columns: list[dict[str, str]] = json.loads((out / _COLUMNS).read_text(encoding="utf-8"))["columns"]
+    return columns
 
 
 def _schema(out: Path, done: Iterable[str]) -> tuple[list[str], list[Failure]]:

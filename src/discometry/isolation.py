@@ -174,7 +174,10 @@ def borrowed(work: str, *, threads: int = 1) -> Iterator[IsolatedProcess]:
     with _idle_lock:
         waiting = _idle.setdefault((work, threads), [])
         child = waiting.pop() if waiting else None
-    if child is None or not child.alive:
+    if child is not None and not child.alive:
+        child.close()
+        child = None
+    if child is None:
         child = IsolatedProcess(work, threads=threads)
     try:
         yield child
