@@ -134,7 +134,9 @@ def test_what_every_study_would_meet_stops_the_run(task: StudyTask, out: Path) -
 def phantom(task: StudyTask, tmp_path: Path) -> StudyTask:
     """The mask of two discs."""
     spine = sample_phantom(3, n_discs=2)
-    mask = write_volume(render_discs(spine, phantom_grid(spine, spacing_mm=(4.4, 1.5, 1.5))), tmp_path / "m.mha")
+    mask = write_volume(
+        render_discs(spine, phantom_grid(spine, spacing_mm=(4.4, 1.5, 1.5))), tmp_path / "m.mha"
+    )
     real = "discometry.cohort_study:analyse_for_cohort"
     return replace(task, source=str(mask), mask=True, analyse=real, bundle_sha256=read_bundle().sha256)
 
@@ -187,13 +189,24 @@ def test_a_run_that_was_taken_over_meanwhile_writes_nothing(
 
 # -- killed during every write ---------------------------------------------------------------------------
 
-_WRITES = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "shutil.rmtree", "os.truncate"}
+_WRITES = {
+    "open",
+    "os.rename",
+    "os.mkdir",
+    "os.remove",
+    "os.rmdir",
+    "os.link",
+    "shutil.rmtree",
+    "os.truncate",
+}
 
 
 def killed_at(number: int, act: Callable[[], object]) -> bool:
     """Run ``act`` in a forked process that is killed at its n-th touch of a file; tell whether it was."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # later Pythons warn of threads; this child has none
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # later Pythons warn of threads; this child has none
         child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL

@@ -42,7 +42,12 @@ def work(request: Answer, tell: Tell) -> Answer:
             child = subprocess.Popen(["sleep", "1000"])
             tell({"child": child.pid})
             time.sleep(1e6)
-    return {"calls": calls, "pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"], "long": "x" * 200_000}
+    return {
+        "calls": calls,
+        "pid": os.getpid(),
+        "threads": os.environ["OMP_NUM_THREADS"],
+        "long": "x" * 200_000,
+    }
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -68,6 +69,8 @@ class Cohort:
                 action="install it with `pip install discometry[cluster]`",
             ) from error
         options = self._options()
+        # What becomes of workers and schedulers is told in our own words; tracebacks of dask add nothing to them.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         try:
             with _bar() as (watch, say):
                 summary = run_cohort(
@@ -123,7 +126,7 @@ def _check(name: str, value: object, good: bool) -> None:
 
 def _print_summary(summary: CohortSummary) -> None:
     lines = [
-        f"{summary.done + summary.kept} studies done ({summary.kept} of them before), "
+        f"{summary.done + summary.kept} studies done ({summary.kept} of them found done), "
         f"{len(summary.failures)} failed"
     ]
     lines += [f"  {failure.study}: {failure.found} ({failure.stage})" for failure in summary.failures[:10]]

@@ -33,6 +33,9 @@ __all__ = ["CohortOptions", "CohortSummary", "Standing", "run_cohort"]
 
 _log = logging.getLogger(__name__)
 
+ANSWER_S = 10.0
+"""Longest time that a scheduler may take to answer a first call."""
+
 _LOOK_S = 1.0
 
 
@@ -75,7 +78,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class CohortSummary:
-    """How a run ended: studies newly done, kept from before, and those that failed."""
+    """How a run ended: studies newly done, those found done, and those that failed."""
 
     out: Path
     done: int
@@ -258,7 +261,7 @@ def _connected(scheduler: str | None, workers: int | None, patience_s: float) ->
     end = time.monotonic() + patience_s
     while True:
         try:
-            client = Client(scheduler, timeout="10s", set_as_default=False)
+            client = Client(scheduler, timeout=ANSWER_S, set_as_default=False)
             break
         except (OSError, ValueError) as error:
             if time.monotonic() > end or isinstance(error, ValueError):

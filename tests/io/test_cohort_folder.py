@@ -59,7 +59,11 @@ def test_the_lock_of_a_killed_run_is_free(tmp_path: Path) -> None:
 def test_what_a_dead_run_left_half_written_is_cleared_and_nothing_else(tmp_path: Path) -> None:
     with claim(tmp_path):
         pass
-    left = [tmp_path / ".a.0123abcd", tmp_path / ".cohort/failures/.0123abcd.a.json", tmp_path / ".89abcdef.cohort.csv"]
+    left = [
+        tmp_path / ".a.0123abcd",
+        tmp_path / ".cohort/failures/.0123abcd.a.json",
+        tmp_path / ".89abcdef.cohort.csv",
+    ]
     kept = [tmp_path / "a", tmp_path / ".profile", tmp_path / "b.0123abcd", tmp_path / ".git"]
     for path in (*left, *kept):
         path.mkdir()

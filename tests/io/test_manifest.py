@@ -92,7 +92,17 @@ def test_two_masks_of_one_image_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_names_stay_apart_where_capitals_and_endings_do_not_count(tmp_path: Path) -> None:
-    touch(tmp_path, "x.mha", "x.nii.gz", "X.nrrd", "a/b.mha", "a_b.mha", "index.mha", "cohort.mha", f"{'n' * 200}.mha")
+    touch(
+        tmp_path,
+        "x.mha",
+        "x.nii.gz",
+        "X.nrrd",
+        "a/b.mha",
+        "a_b.mha",
+        "index.mha",
+        "cohort.mha",
+        f"{'n' * 200}.mha",
+    )
     names = [item.study for item in find_studies(tmp_path).studies]
     assert len({name.casefold() for name in names}) == len(names) == 8
     assert not {"index", "cohort"} & set(names)
@@ -100,7 +110,11 @@ def test_names_stay_apart_where_capitals_and_endings_do_not_count(tmp_path: Path
     assert names == [item.study for item in find_studies(tmp_path).studies]
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=40)))
+@given(
+    st.lists(
+        st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=40)
+    )
+)
 def test_any_file_name_gives_a_safe_study_name(tmp_path: Path, stems: list[str]) -> None:
     from discometry.io.manifest import _named, _safe
 
@@ -196,7 +210,9 @@ def test_parquet_with_numbered_studies(tmp_path: Path) -> None:
 
 def test_studies_without_a_name_are_named_after_their_file(tmp_path: Path) -> None:
     touch(tmp_path, "my scan.nii.gz")
-    assert [item.study for item in find_studies(table(tmp_path, "image\nmy scan.nii.gz\n")).studies] == ["my scan"]
+    assert [item.study for item in find_studies(table(tmp_path, "image\nmy scan.nii.gz\n")).studies] == [
+        "my scan"
+    ]
 
 
 @pytest.mark.parametrize(

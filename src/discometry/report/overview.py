@@ -116,7 +116,7 @@ def _read_tables(out: Path) -> tuple[pd.DataFrame, list[dict[str, str]]]:
             action="run the cohort again, which writes them again",
         ) from error
     discs = discs.reindex(columns=wanted)
-    return discs.assign(**{name: discs[name].fillna("") for name in texts}), failures
+    return discs.assign(**{name: discs[name].astype(object).fillna("") for name in texts}), failures
 
 
 def deviations(discs: pd.DataFrame) -> FloatArray:
