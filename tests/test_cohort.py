@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from cohort_work import behave
 
+from cohort_work import behave
 from discometry import cohort
 from discometry.cohort import CohortOptions, CohortSummary, Standing, run_cohort
 from discometry.cohort_worker import Limits

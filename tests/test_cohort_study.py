@@ -1,4 +1,4 @@
-"""One study of a cohort: done once, kept, redone when anything changes, and whole at any moment it is killed."""
+"""One study of a cohort: done once, kept, redone when anything changes, whole whenever it is killed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from cohort_work import write_result
 
+from cohort_work import write_result
 from discometry import __version__
 from discometry.cohort_study import Outcome, StudyTask, one_study
 from discometry.cohort_tables import write_tables

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from cohort_work import write_result
 
+from cohort_work import write_result
 from discometry.cohort_tables import STUDY_COLUMNS, read_columns, write_tables
 from discometry.io.cohort_folder import Failure, StudyKey
 from discometry.io.results import disc_columns

@@ -69,7 +69,7 @@ class Cohort:
                 action="install it with `pip install discometry[cluster]`",
             ) from error
         options = self._options()
-        # What becomes of workers and schedulers is told in our own words; tracebacks of dask add nothing to them.
+        # What becomes of workers and schedulers is told in our own words; dask's tracebacks add nothing.
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         try:
             with _bar() as (watch, say):

@@ -253,7 +253,11 @@ def _connected(scheduler: str | None, workers: int | None, patience_s: float) ->
 
     if scheduler is None:
         local = LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
         )
         with local, Client(local) as client:
             yield client

@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cohort_work import write_result
 
+from cohort_work import write_result
 from discometry import __version__
 from discometry.core.errors import OutputError
 from discometry.io.bids import bids_stem, write_bids

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cohort_work import write_result
 
+from cohort_work import write_result
 from discometry.core.errors import OutputError
 from discometry.io.cohort_folder import (
     Failure,
