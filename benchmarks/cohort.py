@@ -108,9 +108,8 @@ def workers(folder: Path, *, studies: int, repeats: int) -> None:
             shutil.rmtree(out)
     one, two = (np.array(rates[count]) for count in (1, 2))
     ratio = np.median(two) / np.median(one)
-    print(
-        f"two over one: {ratio:.2f} (medians of {repeats}; a minute: {60 * one} with one, {60 * two} with two)"
-    )
+    print(f"two over one: {ratio:.2f}, medians of {repeats}")
+    print(f"studies a minute: {60 * one} with one, {60 * two} with two")
 
 
 def phantoms(folder: Path, count: int) -> Path:
