@@ -294,9 +294,9 @@ def _hand_out(
             run.workers, window, looked = len(threads), 4 * sum(threads.values()) + 16, time.monotonic()
             run.tell()
         for task in islice(tasks, max(0, window - len(flying))):
-            future = client.submit(
-                run_study, asdict(task), limits, key=f"{task.study}-{task.run}", pure=False
-            )
+            # dask keeps a record of every first part of a key that it ever saw, so that is one for all.
+            key = ("study", task.study, task.run)
+            future = client.submit(run_study, asdict(task), limits, key=key, pure=False)
             flying[future] = task
             future.add_done_callback(landed.put)
         if not flying:

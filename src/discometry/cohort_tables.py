@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from discometry.core.errors import InputError
 from discometry.io.atomic import new_file
@@ -63,12 +64,10 @@ def write_tables(out: Path, done: Sequence[str], failures: Sequence[Failure]) ->
     OutputError
         If a table cannot be written.
     """
-    columns, lost = _schema(out, done)
-    gone = {failure.study for failure in lost}
-    rows = (row for study in done if study not in gone for row in _rows(out, study))
-    described = [_described(name) for name in columns]
+    described = [_described(name) for name in _columns(out, done)]
+    lost: list[Failure] = []
     with new_file(out / "cohort.csv") as table, new_file(out / "cohort.parquet") as parquet:
-        _write_rows(rows, described, table, parquet)
+        _write_rows(_rows_of_all(out, done, lost), described, table, parquet)
     with new_file(out / _COLUMNS) as partial:
         content = {
             "format": "discometry-columns",
@@ -88,16 +87,28 @@ def read_columns(out: Path) -> list[dict[str, str]]:
     return columns
 
 
-def _schema(out: Path, done: Iterable[str]) -> tuple[list[str], list[Failure]]:
-    """Give all columns, known ones in their fixed order, and the studies whose folders cannot be read."""
+def _columns(out: Path, done: Iterable[str]) -> list[str]:
+    """Give the columns of all tables of discs, known ones in their fixed order."""
     seen: dict[str, None] = {}
-    lost = []
+    for study in done:
+        # A folder that cannot be read is found out, and named, when its rows are.
+        with contextlib.suppress(OSError, ValueError, StopIteration), _table(out / study) as stream:
+            seen |= dict.fromkeys(next(csv.reader(stream)))
+    latents = sum(name.startswith("latent_") for name in seen)
+    known = disc_columns(latents=latents, poses=any(name.startswith("pose_") for name in seen))
+    return [*known, *(name for name in seen if name not in known), *STUDY_COLUMNS]
+
+
+def _table(folder: Path) -> IO[str]:
+    return (folder / "discs.csv").open(encoding="utf-8", newline="")
+
+
+def _rows_of_all(out: Path, done: Iterable[str], lost: list[Failure]) -> Iterator[Row]:
+    """Give the rows of all studies; those whose folder cannot be read are added to ``lost``."""
     for study in done:
         try:
-            read_manifest(out / study)
-            with (out / study / "discs.csv").open(encoding="utf-8", newline="") as stream:
-                seen |= dict.fromkeys(next(csv.reader(stream)))
-        except (InputError, OSError, ValueError, StopIteration) as error:
+            yield from _rows(out / study)
+        except (InputError, OSError, ValueError) as error:
             failure = Failure(
                 study=study,
                 stage="gather",
@@ -106,24 +117,21 @@ def _schema(out: Path, done: Iterable[str]) -> tuple[list[str], list[Failure]]:
                 action="run again, which makes it again",
             )
             lost.append(failure)
-    latents = sum(name.startswith("latent_") for name in seen)
-    known = disc_columns(latents=latents, poses=any(name.startswith("pose_") for name in seen))
-    return [*known, *(name for name in seen if name not in known), *STUDY_COLUMNS], lost
 
 
-def _rows(out: Path, study: str) -> Iterator[Row]:
+def _rows(folder: Path) -> list[Row]:
     """Read the rows of a study as text, empty where a measure is missing, from the lowest disc up."""
-    manifest = read_manifest(out / study)
+    manifest = read_manifest(folder)
     curve = manifest.lordosis or {}
     of_study = {
+        "study": folder.name,
         "lordosis_deg": _text(curve.get("angle_deg")),
         "lordosis_deg_se": _text(curve.get("standard_error_deg")),
         "study_flags": " ".join(manifest.flags),
         "input": manifest.input,
     }
-    with (out / study / "discs.csv").open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            yield row | {"study": study} | of_study
+    with _table(folder) as stream:
+        return [row | of_study for row in csv.DictReader(stream)]
 
 
 def _text(value: float | None) -> str:
