@@ -213,15 +213,21 @@ class TrainAutoencoder(_NetworkTraining):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainClassifier(_Training):
-    """Train the classifier of disc narrowing on masks with gradings."""
+    """Train the classifier of disc narrowing, or of another finding, on masks with gradings."""
+
+    target: str = "narrowing"
+    """Which grading to learn: narrowing, bulging, herniation, pfirrmann (4 or more), modic, endplate_upper,
+    endplate_lower, spondylolisthesis."""
 
     def run(self) -> int:
         """Train, and say where the bundle is."""
+        from discometry.training.cross_validation import Folds
         from discometry.training.fit_classifier import ClassifierTraining, fit_classifier
 
         if self.folder is None:
             raise _wrong_call("DATA phantom", "a folder of masks with radiological_gradings.csv")
-        return _said(fit_classifier(self.folder, self.out, ClassifierTraining(seed=self.seed)))
+        config = ClassifierTraining(target=self.target, folds=Folds(seed=self.seed))
+        return _said(fit_classifier(self.folder, self.out, config))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from discometry.core.anatomy import label_of_level
 from discometry.core.errors import InputError, OutputError
-from discometry.core.records import Geometry, StudyResult
+from discometry.core.records import Geometry, Intensity, StudyResult
 from discometry.core.reference import REFERENCE_MEASURES
 from discometry.core.volume import Volume
 from discometry.io.atomic import check_folder, new_folder
@@ -25,6 +25,7 @@ from discometry.io.meshes import Mesh, disc_surface, read_ply, write_ply
 
 __all__ = [
     "FORMAT_VERSION",
+    "SHAP",
     "Manifest",
     "StudyFiles",
     "check_output",
@@ -51,6 +52,8 @@ _POSES = (
     *("pose_turn_left_deg", "pose_turn_posterior_deg", "pose_turn_superior_deg"),
 )
 _WORDS = ("study", "level", "flags")
+SHAP = "shap_"
+"""How the columns begin that say what a feature adds to the log-odds of narrowing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,17 +182,22 @@ def discs_table(result: StudyResult) -> pd.DataFrame:
     ``study, label, level, flags``; the first measures of :class:`~discometry.core.records.Geometry` up to
     ``volume_mm3``, then their standard errors (``_se``); every further measure followed by its own;
     ``z_..`` of those that the reference population has; ``reconstruction_iou``, ``shape_plausibility``, the
-    pose (``pose_..``) where the latents do not hold it, ``latent_1`` .. ``latent_k``,
+    pose (``pose_..``) where the latents do not hold it, ``latent_1`` .. ``latent_k``; the signal against its
+    surroundings (``signal_..``); what each feature adds to the log-odds of narrowing (``shap_..``), and
     ``narrowing_probability``.
     """
     latents = max((len(found.encoding.latents) for found in result.discs), default=0)
     names = [f"latent_{n + 1}" for n in range(latents)]
     poses = _POSES if any(found.encoding.pose for found in result.discs) else ()
+    shares = dict.fromkeys(name for found in result.discs for name in found.contributions)
     columns = [
         *("study", "label", "level", "flags"),
         *_measure_columns(),
         *map(_z_column, REFERENCE_MEASURES),
-        *("reconstruction_iou", "shape_plausibility", *poses, *names, "narrowing_probability"),
+        *("reconstruction_iou", "shape_plausibility", *poses, *names),
+        *Intensity.meanings(),
+        *(f"{SHAP}{name}" for name in shares),
+        "narrowing_probability",
     ]
     rows = [
         {
@@ -204,6 +212,8 @@ def discs_table(result: StudyResult) -> pd.DataFrame:
             "shape_plausibility": found.encoding.plausibility,
             **dict(zip(poses, found.encoding.pose, strict=False)),
             **dict(zip(names, found.encoding.latents, strict=True)),
+            **found.intensity.values(),
+            **{f"{SHAP}{name}": value for name, value in found.contributions.items()},
             "narrowing_probability": found.narrowing_probability,
         }
         for found in result.discs
