@@ -1,8 +1,8 @@
 """Cohorts with gradings: the SPIDER data set as it is published, or a CSV table of one's own.
 
 SPIDER (van der Graaf et al. 2024, doi 10.1038/s41597-024-03090-w) holds ``images/`` and ``masks/`` with the
-same file names, ``PATIENT_SEQUENCE.mha``, ``radiological_gradings.csv`` (one row a disc; ``IVD label`` counts from
-L5/S1 = 1, as a mask's disc label less 200) and ``overview.csv`` (one row a scan). Any part may be missing.
+same file names, ``PATIENT_SEQUENCE.mha``, ``radiological_gradings.csv`` (one row a disc; ``IVD label`` counts
+from L5/S1 = 1, as a mask's disc label less 200) and ``overview.csv`` (one row a scan). Parts may be missing.
 """
 
 from __future__ import annotations
@@ -134,9 +134,9 @@ def read_cohort(source: Path) -> Cohort:
     ----------
     source
         Folder; or a CSV table with one row a disc (or a scan): ``study``, ``image`` and/or ``mask`` (paths,
-        from the table's folder), ``level`` (``L4/L5`` or a label such as 202) where gradings follow, any of the
-        columns of :data:`GRADING_COLUMNS`, and if known ``patient`` (the study, if left out), ``sequence``,
-        ``age`` (years), ``sex``.
+        from the table's folder), ``level`` (``L4/L5`` or a label such as 202) where gradings follow, any of
+        the columns of :data:`GRADING_COLUMNS`, and if known ``patient`` (the study, if left out),
+        ``sequence``, ``age`` (years), ``sex``.
 
     Raises
     ------
