@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from discometry.core.errors import DiscometryError
+from discometry.fetch import SPIDER_ADDRESS, fetch_spider
 from discometry.terminal import progress_bar
 
 if TYPE_CHECKING:
     from discometry.core.records import StudyResult
     from discometry.training.loop import LoopConfig
 
-__all__ = ["Analyse", "Demo", "Explain", "Train", "main"]
+__all__ = ["Analyse", "Demo", "Explain", "Fetch", "Train", "main"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,11 +259,38 @@ class Explain:
         return 0
 
 
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Fetch a public data set, checked and unpacked; the same call again goes on where it ended."""
+
+    dataset: tyro.conf.Positional[Literal["spider"]]
+    """spider: lumbar MRI of 218 patients with masks and gradings, from Zenodo (CC BY 4.0)."""
+    out: Path = Path("spider")
+    """Folder to fill with images, masks and tables."""
+    base_address: str = SPIDER_ADDRESS
+    """Where the files are served, before /NAME."""
+    keep_archives: bool = False
+    """Keep the zip files after they were unpacked."""
+
+    def run(self) -> int:
+        """Fetch, and say where the data are."""
+        with progress_bar("connect", of_bytes=True) as progress:
+            fetch_spider(
+                self.out,
+                base_address=self.base_address,
+                keep_archives=self.keep_archives,
+                progress=progress,
+            )
+        print(f"fetched: {self.out}")  # noqa: T201
+        return 0
+
+
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Analyse, tyro.conf.subcommand("analyse")]
     | Annotated[Explain, tyro.conf.subcommand("explain")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Fetch, tyro.conf.subcommand("fetch")]
 )
 
 
