@@ -11,6 +11,11 @@ PACKAGES = ("", "stages", "core", "networks", "io", "training", "report")
 FIRST = (
     "pipeline",
     "study",
+    "cohort",
+    "cohort_worker",
+    "cohort_study",
+    "cohort_tables",
+    "isolation",
     "explanation",
     "cli",
     "prepare",

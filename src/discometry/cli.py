@@ -1,6 +1,7 @@
 """The command line: one frozen dataclass per command, each of whose ``run`` calls one function.
 
-Exit codes: 0 done; 2 wrong call or unreadable input, with one line that says what to do.
+Exit codes: 0 done; 1 some studies of a cohort failed; 2 wrong call or unreadable input, with one line that
+says what to do.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from discometry.cli_cohort import Cohort
 from discometry.core.errors import DiscometryError
 from discometry.fetch import SPIDER_ADDRESS, fetch_spider
 from discometry.terminal import progress_bar
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from discometry.core.records import StudyResult
     from discometry.training.loop import LoopConfig
 
-__all__ = ["Analyse", "Demo", "Explain", "Fetch", "Train", "main"]
+__all__ = ["Analyse", "Cohort", "Demo", "Explain", "Fetch", "Train", "main"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +296,7 @@ class Fetch:
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Analyse, tyro.conf.subcommand("analyse")]
+    | Annotated[Cohort, tyro.conf.subcommand("cohort")]
     | Annotated[Explain, tyro.conf.subcommand("explain")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Fetch, tyro.conf.subcommand("fetch")]

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from discometry.core.anatomy import label_of_level
 from discometry.core.errors import DiscometryError
@@ -24,9 +25,11 @@ from discometry.core.scores import (
 from discometry.core.volume import Volume
 from discometry.io.results import StudyFiles, read_study
 from discometry.io.spider import Cohort, CohortStudy, Mismatch
+from discometry.io.study_input import StudyInput
+from discometry.pipeline import Models, Progress
 from discometry.signed_distance import disc_cube
 from discometry.stages.classify import FEATURES, features
-from discometry.study import analyse
+from discometry.study import analyse_study
 
 __all__ = ["AnalysedDiscs", "Kind", "analyse_studies", "cubes_of", "gather_discs", "segmentation_scores"]
 
@@ -48,7 +51,7 @@ class AnalysedDiscs:
 
 
 def analyse_studies(
-    studies: Sequence[CohortStudy], out: Path, kind: Kind, *, bundle: Path | None, name: str
+    studies: Sequence[CohortStudy], out: Path, kind: Kind, models: Models, *, progress: Progress | None = None
 ) -> tuple[Mismatch, ...]:
     """Analyse studies into result folders, those not done yet, and name those that could not be.
 
@@ -58,21 +61,22 @@ def analyse_studies(
         With masks where ``kind`` is ``true``, with images where it is ``predicted``.
     out
         Folder of result folders.
-    bundle
-        Folder of models; None for the shipped ones.
-    name
-        What the progress bar calls it.
+    models
+        Of :func:`~discometry.study.open_models`.
+    progress
+        Called with what is under way, how much is done, and how much there is.
     """
-    from rich.progress import track
-
     failed = []
-    for one in track(studies, description=name, disable=not _watched()):
+    for number, one in enumerate(studies):
+        if progress is not None:
+            progress(f"{kind} masks", number, len(studies))
         source = one.mask if kind == "true" else one.image
-        if source is None or (out / _folder(source) / "study.json").is_file():
+        if source is None or _is_done(one, out):
             continue
         image = one.image if kind == "true" else None
+        what = StudyInput(source=source, mask=kind == "true", image=image, name=one.study)
         try:
-            analyse(source, out=out, mask=kind == "true", image=image, bundle=bundle)
+            analyse_study(what, models, out=out)
         except DiscometryError as error:
             failed.append(Mismatch(one.study, str(error), f"it from the discs of {kind} masks"))
             _LOG.warning("%s: %s", one.study, error)
@@ -91,26 +95,25 @@ def gather_discs(cohort: Cohort, true: Path, predicted: Path | None) -> Analysed
     true, predicted
         Folders of result folders; the latter None for the true discs alone.
     """
-    found = pd.concat([_described(one, true) for one in _present(cohort, true, "true")], ignore_index=True)
+    found = pd.concat([_described(one, true) for one in _done(cohort, true)], ignore_index=True)
     found, mismatches = cohort.graded(found.assign(kind="true", true_label=found["label"]))
     tables = [found]
-    for one in _present(cohort, predicted, "predicted"):
-        assert predicted is not None
+    for one in [] if predicted is None else _done(cohort, predicted):
         own, truth = _described(one, predicted), found[found["study"] == one.study]
         if truth.empty:
             continue
-        own["true_label"] = _matched(_read(one, predicted, "predicted"), _read(one, true, "true"))
+        own["true_label"] = _matched(read_study(predicted / one.study), read_study(true / one.study))
         graded = [*cohort.gradings.columns.difference(["patient", "label"]), "true_label"]
         merged = own.dropna(subset="true_label").merge(truth[graded], on="true_label", how="left")
         tables.append(merged.assign(kind="predicted"))
     return AnalysedDiscs(pd.concat(tables, ignore_index=True), mismatches)
 
 
-def cubes_of(cohort: Cohort, folder: Path, kind: Kind) -> tuple[np.ndarray, pd.DataFrame]:
+def cubes_of(cohort: Cohort, folder: Path) -> tuple[NDArray[np.bool_], pd.DataFrame]:
     """Cut the cube of every disc, Nx64x64x64; the table names study, patient and label of each."""
     cubes, rows = [], []
-    for one in _present(cohort, folder, kind):
-        labels = _read(one, folder, kind).labels.oriented()
+    for one in _done(cohort, folder):
+        labels = read_study(folder / one.study).labels.oriented()
         for label in np.unique(labels.array[labels.array > 0]):
             cubes.append(disc_cube(labels.with_array(labels.array == label)).array)
             rows.append({"study": one.study, "patient": one.patient, "label": int(label)})
@@ -123,9 +126,11 @@ def segmentation_scores(cohort: Cohort, true: Path, predicted: Path) -> pd.DataF
     Discs that the image cuts off are left out: readers and segmenter may well disagree about keeping them.
     """
     rows = []
-    for one in _present(cohort, predicted, "predicted"):
-        files = _read(one, true, "true")
-        truth, found = files.labels.array, _read(one, predicted, "predicted").labels.array
+    for one in _done(cohort, predicted):
+        if not _is_done(one, true):
+            continue
+        files = read_study(true / one.study)
+        truth, found = files.labels.array, read_study(predicted / one.study).labels.array
         whole = {int(row["label"]) for _, row in files.discs.iterrows() if "truncated" not in row["flags"]}
         for label in sorted(set(np.unique(truth[truth > 0]).tolist()) & whole):
             own = truth == label
@@ -145,7 +150,7 @@ def segmentation_scores(cohort: Cohort, true: Path, predicted: Path) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def _distances(labels: Volume, own: np.ndarray, other: np.ndarray) -> dict[str, float]:
+def _distances(labels: Volume, own: NDArray[np.bool_], other: NDArray[np.bool_]) -> dict[str, float]:
     places = np.argwhere(own | other)
     low, high = places.min(axis=0), places.max(axis=0) + 1
     a, b = (surface_points(labels.with_array(one).cropped(low, high)) for one in (own, other))
@@ -156,8 +161,7 @@ def _distances(labels: Volume, own: np.ndarray, other: np.ndarray) -> dict[str, 
 
 
 def _described(study: CohortStudy, folder: Path) -> pd.DataFrame:
-    kind: Kind = "true" if folder.name == "true" else "predicted"
-    table = _read(study, folder, kind).discs
+    table = read_study(folder / study.study).discs
     known = table.to_dict("records")
     geometries = [Geometry(**{name: row[name] for name in Geometry.names()}) for row in known]
     signals = [Intensity(**{name: row[name] for name in Intensity.meanings()}) for row in known]
@@ -181,26 +185,9 @@ def _matched(predicted: StudyFiles, true: StudyFiles) -> list[float]:
     return labels
 
 
-def _present(cohort: Cohort, folder: Path | None, kind: Kind) -> list[CohortStudy]:
-    if folder is None:
-        return []
-    sources = [(one, one.mask if kind == "true" else one.image) for one in cohort.studies]
-    return [one for one, path in sources if path and (folder / _folder(path) / "study.json").is_file()]
+def _done(cohort: Cohort, folder: Path) -> list[CohortStudy]:
+    return [one for one in cohort.studies if _is_done(one, folder)]
 
 
-def _read(study: CohortStudy, folder: Path, kind: Kind) -> StudyFiles:
-    source = study.mask if kind == "true" else study.image
-    assert source is not None
-    return read_study(folder / _folder(source))
-
-
-def _folder(source: Path) -> str:
-    from discometry.io.images import study_name
-
-    return study_name(source)
-
-
-def _watched() -> bool:
-    import sys
-
-    return sys.stderr.isatty()
+def _is_done(study: CohortStudy, folder: Path) -> bool:
+    return (folder / study.study / "study.json").is_file()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from discometry.core.anatomy import label_of_level
@@ -18,14 +20,14 @@ from discometry.io.images import (
     check_same_grid,
     read_image,
     read_mask,
-    study_name,
     write_volume,
 )
-from discometry.io.results import Manifest, check_output, content_hash, write_study
+from discometry.io.results import Manifest, check_output, write_study
+from discometry.io.study_input import StudyInput
 from discometry.pipeline import Analysis, Models, Progress, analyse_image, analyse_mask
 from discometry.report.page import write_report
 
-__all__ = ["analyse", "make_phantom_study"]
+__all__ = ["analyse", "analyse_study", "make_phantom_study", "open_models"]
 
 _REPORTED_VERSIONS = (
     "discometry",
@@ -84,30 +86,82 @@ def analyse(
     DiscometryError
         If the input, the bundle or the output folder cannot be used; nothing is left half-written.
     """
-    source = Path(source)
-    study = study_name(source)
+    what = StudyInput(
+        source=Path(source),
+        mask=mask,
+        image=None if image is None else Path(image),
+        convention=convention,
+        series=series,
+    )
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        check_output(folder, what.study)
+    return analyse_study(what, open_models(bundle, device, mask=mask), out=folder, progress=progress)
+
+
+def analyse_study(
+    what: StudyInput,
+    models: Models,
+    *,
+    out: Path | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    finish: Callable[[Path], object] = write_report,
+    progress: Progress | None = None,
+) -> StudyResult:
+    """Analyse one study with models that are open already; the rest is as in :func:`analyse`.
+
+    Parameters
+    ----------
+    what
+        The study.
+    models
+        Of :func:`open_models`.
+    out
+        Folder in which ``<study>/`` is made; None writes nothing.
+    options
+        More for the manifest to name.
+    finish
+        Completes the folder while it still has a hidden name.
+    progress
+        As in :func:`analyse`.
+
+    Raises
+    ------
+    DiscometryError
+        If the input or the output folder cannot be used; nothing is left half-written.
+    """
     if out is not None:
-        check_output(Path(out), study)
-    models = _models(bundle, device, mask=mask)
-    if mask:
-        labels = _read_labels(source)
-        picture = None if image is None else _read_scan(Path(image), series)
+        check_output(out, what.study)
+    if progress is not None:
+        progress("read", 0, 1)
+    if what.mask:
+        labels = _read_labels(what.source)
+        picture = None if what.image is None else _read_scan(what.image, what.series)
         if picture is not None:
             check_same_grid(picture, labels)
         analysis = analyse_mask(
-            study, labels, models, image=picture, convention=convention, progress=progress
+            what.study, labels, models, image=picture, convention=what.convention, progress=progress
         )
     else:
-        analysis = analyse_image(study, _read_scan(source, series), models, progress=progress)
+        scan = _read_scan(what.source, what.series)
+        analysis = analyse_image(what.study, scan, models, progress=progress)
     if out is not None:
-        options = {"mask": mask, "convention": convention, "series": series} | _named(image)
-        manifest = _manifest(source, models, analysis, options)
-        write_study(analysis.result, Path(out), manifest, finish=write_report)
+        if progress is not None:
+            progress("write", 0, 1)
+        write_study(analysis.result, out, _manifest(what, models, analysis, options), finish=finish)
     return analysis.result
 
 
-def _models(bundle: str | Path | None, device: str, *, mask: bool) -> Models:
-    """Read a bundle and see that it holds what the study will need, and that the device is there."""
+def open_models(bundle: str | Path | None = None, device: str = "cpu", *, mask: bool = False) -> Models:
+    """Read a bundle and see that it holds what studies will need, and that the device is there.
+
+    Raises
+    ------
+    BundleError
+        If the bundle cannot be read, or lacks a model that images (with ``mask``: masks) need.
+    InputError
+        If torch cannot compute on the device.
+    """
     _check_device(device)
     models = Models(read_bundle(None if bundle is None else Path(bundle)), device=device)
     for name in ("autoencoder", "classifier") if mask else ("segmenter", "autoencoder", "classifier"):
@@ -115,16 +169,17 @@ def _models(bundle: str | Path | None, device: str, *, mask: bool) -> Models:
     return models
 
 
-def _manifest(source: Path, models: Models, analysis: Analysis, options: dict[str, Any]) -> Manifest:
+def _manifest(what: StudyInput, models: Models, analysis: Analysis, options: Mapping[str, Any]) -> Manifest:
     """Say how a result came about."""
+    sha256, own_options = what.fingerprint()
     return Manifest(
         study=analysis.result.study,
-        input=source.name,
-        input_sha256=content_hash(source),
+        input=what.source.name,
+        input_sha256=sha256,
         bundle=models.bundle.name,
         bundle_sha256=models.bundle.sha256,
         versions=_versions(),
-        options=options,
+        options={**own_options, **options},
         device=models.device,
         timings_s=analysis.timings_s,
         flags=analysis.result.flags,
@@ -163,11 +218,6 @@ def _read_labels(path: Path) -> Volume:
     labels = read_mask(path)
     check_mask(labels)
     return labels
-
-
-def _named(image: str | Path | None) -> dict[str, Any]:
-    """Say which MRI lay beside a mask."""
-    return {} if image is None else {"image": Path(image).name, "image_sha256": content_hash(Path(image))}
 
 
 def _versions() -> dict[str, str]:

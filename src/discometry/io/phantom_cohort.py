@@ -58,9 +58,7 @@ def write_phantom_cohort(
         discs = int(rng.integers(5, 8))
         narrowed = rng.random(discs) < _CHANCE[:discs]
         labels = DISC_LABEL_BASE + 1 + np.arange(discs)
-        phantom = sample_phantom(
-            int(rng.integers(2**31)), n_discs=discs, narrowed=labels[narrowed].tolist()
-        )
+        phantom = sample_phantom(int(rng.integers(2**31)), n_discs=discs, narrowed=labels[narrowed].tolist())
         grid = phantom_grid(phantom, spacing_mm=spacing_mm)
         patient = f"phantom{number:03d}"
         tissue, mask = render_tissue(phantom, grid).array, render_discs(phantom, grid)

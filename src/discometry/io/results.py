@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from discometry.core.anatomy import label_of_level
-from discometry.core.errors import InputError, OutputError
+from discometry.core.errors import DiscometryError, InputError, OutputError
 from discometry.core.records import Geometry, Intensity, StudyResult
 from discometry.core.reference import REFERENCE_MEASURES
 from discometry.core.volume import Volume
@@ -30,14 +31,20 @@ __all__ = [
     "StudyFiles",
     "check_output",
     "content_hash",
+    "disc_columns",
     "discs_table",
+    "is_whole",
+    "read_discs",
+    "read_manifest",
     "read_study",
     "write_study",
 ]
 
 FORMAT = "discometry-study"
-FORMAT_VERSION = 1
-"""Version of the layout of a result folder that this release reads and writes."""
+FORMAT_VERSION = 2
+"""Version of the layout of a result folder that this release writes; it reads every older one too.
+
+2 (a cohort's folders may have ``thumbnail.webp``, and lack ``image.nii.gz`` and ``meshes``), 1 (first)."""
 
 _MANIFEST, _TABLE, _LABELS, _IMAGE, _MESHES = (
     "study.json",
@@ -46,7 +53,10 @@ _MANIFEST, _TABLE, _LABELS, _IMAGE, _MESHES = (
     "image.nii.gz",
     "meshes",
 )
-_OURS = frozenset({_MANIFEST, _TABLE, _LABELS, _IMAGE, _MESHES, "report.html", ".DS_Store", "Thumbs.db"})
+_REPORT, _THUMBNAIL = "report.html", "thumbnail.webp"
+_OURS = frozenset(
+    {_MANIFEST, _TABLE, _LABELS, _IMAGE, _MESHES, _REPORT, _THUMBNAIL, ".DS_Store", "Thumbs.db"}
+)
 _POSES = (
     *("pose_shift_left_mm", "pose_shift_posterior_mm", "pose_shift_superior_mm"),
     *("pose_turn_left_deg", "pose_turn_posterior_deg", "pose_turn_superior_deg"),
@@ -189,16 +199,8 @@ def discs_table(result: StudyResult) -> pd.DataFrame:
     latents = max((len(found.encoding.latents) for found in result.discs), default=0)
     names = [f"latent_{n + 1}" for n in range(latents)]
     poses = _POSES if any(found.encoding.pose for found in result.discs) else ()
-    shares = dict.fromkeys(name for found in result.discs for name in found.contributions)
-    columns = [
-        *("study", "label", "level", "flags"),
-        *_measure_columns(),
-        *map(_z_column, REFERENCE_MEASURES),
-        *("reconstruction_iou", "shape_plausibility", *poses, *names),
-        *Intensity.meanings(),
-        *(f"{SHAP}{name}" for name in shares),
-        "narrowing_probability",
-    ]
+    shares = tuple(dict.fromkeys(name for found in result.discs for name in found.contributions))
+    columns = disc_columns(latents=latents, poses=bool(poses), shares=shares)
     rows = [
         {
             "study": result.study,
@@ -219,6 +221,24 @@ def discs_table(result: StudyResult) -> pd.DataFrame:
         for found in result.discs
     ]
     return pd.DataFrame(rows, columns=columns)
+
+
+def disc_columns(*, latents: int, poses: bool, shares: Sequence[str] = ()) -> list[str]:
+    """Order of the columns of :func:`discs_table`, for a shape model of so many latents.
+
+    ``shares`` are the features of which it is told what they add to the log-odds of narrowing.
+    """
+    return [
+        *("study", "label", "level", "flags"),
+        *_measure_columns(),
+        *map(_z_column, REFERENCE_MEASURES),
+        *("reconstruction_iou", "shape_plausibility"),
+        *(_POSES if poses else ()),
+        *(f"latent_{n + 1}" for n in range(latents)),
+        *Intensity.meanings(),
+        *(f"{SHAP}{name}" for name in shares),
+        "narrowing_probability",
+    ]
 
 
 def _measure_columns() -> list[str]:
@@ -248,7 +268,7 @@ def read_study(folder: Path) -> StudyFiles:
         If the folder is not a whole result of this format version.
     """
     folder = Path(folder)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     image = folder / _IMAGE
     meshes = {
         label_of_level(file.stem.replace("_", "/")): read_ply(file)
@@ -257,7 +277,7 @@ def read_study(folder: Path) -> StudyFiles:
     return StudyFiles(
         folder=folder,
         manifest=manifest,
-        discs=_read_table(folder / _TABLE),
+        discs=read_discs(folder),
         labels=read_mask(folder / _LABELS),
         image=read_image(image) if image.exists() else None,
         meshes=MappingProxyType(dict(sorted(meshes.items()))),
@@ -270,10 +290,13 @@ def content_hash(path: Path) -> str:
     Several are the files of a folder, and an ``.mhd`` or ``.nhdr`` header with its data file.
     """
     path = Path(path)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-    else:
-        files = list(dict.fromkeys((path, data_file(path))))
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    if not path.is_dir():
+        with contextlib.suppress(
+            ValueError, KeyError, DiscometryError
+        ):  # a header too broken to name its data
+            files.append(data_file(path))
+        files = list(dict.fromkeys(files))
     digest = hashlib.sha256()
     for file in files:
         if len(files) > 1:
@@ -316,15 +339,22 @@ def _write_manifest(manifest: Manifest, path: Path) -> None:
     path.write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """Read how a result came about; entries that older versions lack have their defaults.
+
+    Raises
+    ------
+    InputError
+        If the folder is not a result, or one of a newer format version.
+    """
+    version: object = None
     try:
         content = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT:
             raise ValueError("another format")
-        version = content.get("format_version")
-        manifest = (
-            Manifest(**content | {"flags": tuple(content["flags"])}) if version == FORMAT_VERSION else None
-        )
+        version = content["format_version"]
+        known = isinstance(version, int) and 1 <= version <= FORMAT_VERSION
+        manifest = Manifest(**content | {"flags": tuple(content.get("flags", ()))}) if known else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"'{folder}' is not a result folder",
@@ -334,13 +364,30 @@ def _read_manifest(folder: Path) -> Manifest:
     if manifest is None:
         raise InputError(
             f"result folder '{folder}' has format version {version}",
-            expected=f"version {FORMAT_VERSION}",
-            action="analyse the study again with this release",
+            expected=f"version {FORMAT_VERSION} or older",
+            action="use the discometry release that wrote it, or analyse the study again with this one",
         )
     return manifest
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def is_whole(folder: Path) -> bool:
+    """Tell whether a result folder has every file that each result has, and none of them is empty."""
+    names = (_MANIFEST, _TABLE, _LABELS, _REPORT)
+    try:
+        return all((folder / name).stat().st_size > 0 for name in names)
+    except OSError:
+        return False
+
+
+def read_discs(folder: Path) -> pd.DataFrame:
+    """Read the table of discs of a result folder: as in ``discs.csv``, NaN where a measure is missing.
+
+    Raises
+    ------
+    InputError
+        If it is missing or damaged.
+    """
+    path = Path(folder) / _TABLE
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         numbers = [name for name in table.columns if name not in _WORDS]

@@ -83,7 +83,10 @@ class Comparison:
             "patients": self.patients,
             "positive": self.positive,
             **self.scores.as_json(),
-            **{name: one and [round(v, 4) for v in (one.value, one.low, one.high)] for name, one in pairs.items()},
+            **{
+                name: one and [round(v, 4) for v in (one.value, one.low, one.high)]
+                for name, one in pairs.items()
+            },
         }
 
 

@@ -1,0 +1,338 @@
+"""Many studies: planned, run on dask.distributed, gathered. Whatever dies meanwhile, the next call goes on.
+
+The client keeps nothing but the names of the studies: what is done and what failed stands in the output
+folder (:mod:`discometry.io.cohort_folder`), written by whoever did it. So there is nothing to lose.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from discometry import __version__
+from discometry.cohort_study import Outcome, StudyTask, analyse_for_cohort
+from discometry.cohort_worker import Limits, run_study
+from discometry.core.errors import DiscometryError, InputError, OutputError
+from discometry.io.bundle import read_bundle
+from discometry.io.cohort_folder import Failure, StudyKey, claim, write_failure
+from discometry.io.manifest import FoundStudies, StudySource, find_studies
+from discometry.isolation import end_idle
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+__all__ = ["CohortOptions", "CohortSummary", "Standing", "run_cohort"]
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortOptions:
+    """What holds for every study of a run."""
+
+    masks: bool = False
+    """Whether files that lie beside no mask are masks themselves."""
+    convention: str | None = None
+    """Label convention of the masks; None recognises it."""
+    series: str | None = None
+    """Which series of a DICOM folder."""
+    bundle: Path | None = None
+    """Folder of models; None takes the shipped ones."""
+    device: str = "cpu"
+    """Where the networks run, as torch names it."""
+    keep_all: bool = False
+    """Whether study folders keep the image in 8 bits and the meshes."""
+    retry_failed: bool = False
+    """Whether studies that failed are tried again, though nothing has changed."""
+    limits: Limits = field(default_factory=Limits)
+    """What one study may take."""
+    bids: bool = False
+    """Whether the results are laid out as a BIDS derivative too."""
+    patience_s: float = 600.0
+    """How long a scheduler that went away is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a run is."""
+
+    total: int
+    done: int = 0
+    kept: int = 0
+    failed: int = 0
+    workers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CohortSummary:
+    """How a run ended: studies newly done, kept from before, and those that failed."""
+
+    out: Path
+    done: int
+    kept: int
+    failures: tuple[Failure, ...]
+
+
+@dataclass(slots=True)
+class _Run:
+    """The one thing that changes while a run lasts."""
+
+    out: Path
+    total: int
+    watch: Callable[[Standing], None]
+    done: int = 0
+    kept: int = 0
+    workers: int = 0
+    failures: dict[str, Failure] = field(default_factory=dict)
+
+    def take(self, study: str, outcome: Outcome) -> None:
+        """Count an outcome.
+
+        Raises
+        ------
+        OutputError
+            If the outcome is a reason to stop.
+        """
+        if outcome.kind == "stop" and outcome.failure is not None:
+            lost = outcome.failure
+            raise OutputError(
+                lost.found, expected=lost.expected, action=f"{lost.action}; what is done is kept"
+            )
+        if outcome.failure is not None:
+            self.failures[study] = outcome.failure
+        self.done += outcome.kind == "done"
+        self.kept += outcome.kind == "kept"
+        self.tell()
+
+    def tell(self) -> None:
+        self.watch(Standing(self.total, self.done, self.kept, len(self.failures), self.workers))
+
+
+def run_cohort(
+    source: Path,
+    out: Path,
+    options: CohortOptions | None = None,
+    *,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    watch: Callable[[Standing], None] = lambda standing: None,
+    say: Callable[[str], None] = _log.info,
+    analyse: Callable[..., None] = analyse_for_cohort,
+) -> CohortSummary:
+    """Analyse every study of a folder, a BIDS dataset or a table; skip those that are done.
+
+    Parameters
+    ----------
+    source
+        As :func:`~discometry.io.manifest.find_studies` takes it.
+    out
+        Folder of results, of the tables and of ``index.html``; every worker must see it at this path.
+    options
+        For every study.
+    scheduler
+        Address of a dask scheduler; None starts workers on this machine.
+    workers
+        How many then; None: one for each processor.
+    watch
+        Called with the standing whenever it changes, and every second.
+    say
+        Called with lines worth reading, such as the dashboard's address.
+    analyse
+        Does one study, as :func:`~discometry.cohort_study.analyse_for_cohort`; workers find it by name.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to analyse, or the scheduler cannot be reached.
+    BundleError
+        If the models cannot be read.
+    OutputError
+        If the output folder is in use by another run, or cannot be written; what is done is kept.
+    """
+    from discometry.cohort_tables import write_tables
+
+    options = options or CohortOptions()
+    out = Path(out).resolve()
+    found = find_studies(Path(source).resolve(), masks=options.masks, leave_out=out)
+    bundle = read_bundle(options.bundle)
+    with claim(out) as token:
+        run = _Run(out, len(found.studies) + len(found.refused), watch)
+        _refuse(found, run)
+        shared = {
+            "out": str(out),
+            "run": token,
+            "bundle": None if options.bundle is None else str(options.bundle.resolve()),
+            "bundle_sha256": bundle.sha256,
+            "version": __version__,
+            "analyse": f"{analyse.__module__}:{analyse.__qualname__}",
+            **{name: getattr(options, name) for name in _PASSED_ON},
+        }
+        tasks = (_task(study, shared) for study in found.studies)
+        _work_off(tasks, run, options, scheduler=scheduler, workers=workers, say=say)
+        done = [study.study for study in found.studies if study.study not in run.failures]
+        failures = write_tables(out, done, tuple(run.failures.values()))
+    return CohortSummary(out, run.done, run.kept, failures)
+
+
+_PASSED_ON = ("convention", "series", "device", "keep_all", "retry_failed")
+
+
+def _task(study: StudySource, shared: dict[str, Any]) -> StudyTask:
+    mask, image = study.mask, study.image
+    return StudyTask(
+        study=study.study,
+        source=str(mask or image),
+        mask=mask is not None,
+        image=None if mask is None or image is None else str(image),
+        **shared,
+    )
+
+
+def _refuse(found: FoundStudies, run: _Run) -> None:
+    """Count what was listed but is no study as failures, which stand in the table but need no file."""
+    for item in found.refused:
+        error = item.error
+        failure = Failure(
+            study=item.study, stage="list", found=error.found, expected=error.expected, action=error.action
+        )
+        run.take(item.study, Outcome(kind="failed", failure=failure))
+
+
+# -- the client ------------------------------------------------------------------------------------------
+
+
+def _work_off(
+    tasks: Iterator[StudyTask],
+    run: _Run,
+    options: CohortOptions,
+    *,
+    scheduler: str | None,
+    workers: int | None,
+    say: Callable[[str], None],
+) -> None:
+    """Hand out every task; wait for a scheduler that goes away, and hand out again what it had not done."""
+    left: Iterable[StudyTask] = tasks
+    patience_s = 0.0
+    while True:
+        with _connected(scheduler, workers, patience_s) as client:
+            say(f"dashboard: {client.dashboard_link}")
+            lost = _hand_out(client, iter(left), run, options)
+            if not lost:
+                with contextlib.suppress(Exception):  # the models' memory is a courtesy, the work is done
+                    client.run(end_idle)
+                return
+        say(f"lost the scheduler; waiting for it at {scheduler}")
+        left, patience_s = chain(lost, left), options.patience_s
+
+
+@contextmanager
+def _connected(scheduler: str | None, workers: int | None, patience_s: float) -> Iterator[Client]:
+    """Start workers on this machine, or reach those of a scheduler within ``patience_s``."""
+    from distributed import Client, LocalCluster
+
+    if scheduler is None:
+        local = LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
+        )
+        with local, Client(local) as client:
+            yield client
+        return
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            client = Client(scheduler, timeout="10s", set_as_default=False)
+            break
+        except (OSError, ValueError) as error:
+            if time.monotonic() > end or isinstance(error, ValueError):
+                raise InputError(
+                    f"no dask scheduler answers at '{scheduler}'",
+                    expected="the address of a running scheduler, such as tcp://host:8786",
+                    action="start one with `dask scheduler`, or leave --scheduler out to use this machine",
+                ) from error
+            time.sleep(_LOOK_S)
+    with contextlib.closing(client):
+        yield client
+
+
+def _hand_out(
+    client: Client, tasks: Iterator[StudyTask], run: _Run, options: CohortOptions
+) -> list[StudyTask]:
+    """Keep a bounded number of tasks with the scheduler until all are done; give what was lost with it."""
+    flying: dict[Future[Any], StudyTask] = {}
+    landed: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+    limits = asdict(options.limits)
+    looked = -_LOOK_S
+    window = 0
+    while True:
+        if time.monotonic() - looked > _LOOK_S:
+            threads = _threads(client)
+            run.workers, window, looked = len(threads), 4 * sum(threads.values()) + 16, time.monotonic()
+            run.tell()
+        for task in islice(tasks, max(0, window - len(flying))):
+            future = client.submit(
+                run_study, asdict(task), limits, key=f"{task.study}-{task.run}", pure=False
+            )
+            flying[future] = task
+            future.add_done_callback(landed.put)
+        if not flying:
+            return []
+        ready = _landed(landed)
+        if client.status != "running" or any(future.status in ("cancelled", "lost") for future in ready):
+            return list(flying.values())
+        answers = client.gather([future for future in ready if future.status == "finished"])
+        for future in ready:
+            task = flying.pop(future)
+            outcome = _killed(task, future) if future.status == "error" else Outcome.from_json(answers.pop(0))
+            run.take(task.study, outcome)
+
+
+def _landed(landed: queue.SimpleQueue[Future[Any]]) -> list[Future[Any]]:
+    """Wait a moment for futures that ended; give all that did."""
+    ready = []
+    with contextlib.suppress(queue.Empty):
+        ready.append(landed.get(timeout=_LOOK_S))
+        while True:
+            ready.append(landed.get_nowait())
+    return ready
+
+
+def _threads(client: Client) -> dict[str, int]:
+    """Threads of each worker; none while the scheduler does not answer."""
+    try:
+        return dict(client.nthreads())
+    except (OSError, TimeoutError):
+        return {}
+
+
+def _killed(task: StudyTask, future: Future[Any]) -> Outcome:
+    """Judge a study that dask gave up on: its workers died, again and again, while they had it."""
+    from distributed import KilledWorker
+
+    error = future.exception()
+    if not isinstance(error, KilledWorker):
+        raise error or DiscometryError("a task without an answer", expected="one", action="run again")
+    key: StudyKey | None = None
+    with contextlib.suppress(OSError):
+        key = task.key()
+    failure = Failure(
+        study=task.study,
+        stage="run",
+        input=task.source,
+        found="every dask worker that took this study died",
+        expected="workers that outlive a study",
+        action="see in the workers' logs what ended them, often memory; run again with --retry-failed",
+        attempts=error.allowed_failures + 1,
+        key=key,
+    )
+    write_failure(Path(task.out), failure)
+    return Outcome(kind="failed", failure=failure)
