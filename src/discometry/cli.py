@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from discometry.cli_cohort import Cohort
+from discometry.cli_reproduce import Reproduce
 from discometry.core.errors import DiscometryError
 from discometry.fetch import SPIDER_ADDRESS, fetch_spider
 from discometry.terminal import progress_bar
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from discometry.core.records import StudyResult
     from discometry.training.loop import LoopConfig
 
-__all__ = ["Analyse", "Cohort", "Demo", "Explain", "Fetch", "Train", "main"]
+__all__ = ["Analyse", "Cohort", "Demo", "Explain", "Fetch", "Reproduce", "Train", "main"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +301,7 @@ Command = (
     | Annotated[Explain, tyro.conf.subcommand("explain")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Fetch, tyro.conf.subcommand("fetch")]
+    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
 )
 
 

@@ -1,4 +1,4 @@
-"""The discs of a cohort as one table: analysed by readers' masks and by a segmenter, and matched to gradings."""
+"""The discs of a cohort as one table: of readers' masks and of a segmenter's, matched to gradings."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def analyse_studies(
     return tuple(failed)
 
 
-def gather_discs(cohort: Cohort, true: Path, predicted: Path | None) -> AnalysedDiscs:
+def gather_discs(cohort: Cohort, true: Path, predicted: Path) -> AnalysedDiscs:
     """Put the discs of analysed studies into one table, with features and gradings.
 
     A predicted disc has the gradings of the true disc that it overlaps; it is left out if there is none.
@@ -93,15 +93,16 @@ def gather_discs(cohort: Cohort, true: Path, predicted: Path | None) -> Analysed
     cohort
         Whose studies were analysed.
     true, predicted
-        Folders of result folders; the latter None for the true discs alone.
+        Folders of result folders; the latter may be empty, or absent.
     """
     found = pd.concat([_described(one, true) for one in _done(cohort, true)], ignore_index=True)
     found, mismatches = cohort.graded(found.assign(kind="true", true_label=found["label"]))
     tables = [found]
-    for one in [] if predicted is None else _done(cohort, predicted):
-        own, truth = _described(one, predicted), found[found["study"] == one.study]
+    for one in _done(cohort, predicted):
+        truth = found[found["study"] == one.study]
         if truth.empty:
             continue
+        own = _described(one, predicted)
         own["true_label"] = _matched(read_study(predicted / one.study), read_study(true / one.study))
         graded = [*cohort.gradings.columns.difference(["patient", "label"]), "true_label"]
         merged = own.dropna(subset="true_label").merge(truth[graded], on="true_label", how="left")
@@ -161,7 +162,7 @@ def _distances(labels: Volume, own: NDArray[np.bool_], other: NDArray[np.bool_])
 
 
 def _described(study: CohortStudy, folder: Path) -> pd.DataFrame:
-    table = read_study(folder / study.study).discs
+    table = read_study(folder / study.study).discs.copy()
     known = table.to_dict("records")
     geometries = [Geometry(**{name: row[name] for name in Geometry.names()}) for row in known]
     signals = [Intensity(**{name: row[name] for name in Intensity.meanings()}) for row in known]

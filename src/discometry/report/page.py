@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from discometry.io.results import StudyFiles
 
-__all__ = ["REPORT_NAME", "render_report", "write_report"]
+__all__ = ["REPORT_NAME", "environment", "render_report", "write_report"]
 
 REPORT_NAME = "report.html"
 
@@ -144,7 +144,7 @@ def render_report(study: StudyFiles) -> str:
     further = [measure for measure in measures if measure not in main and measure not in scores]
     records = _records(study.discs)
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             study=manifest["study"],
@@ -171,7 +171,8 @@ def render_report(study: StudyFiles) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Give what fills the templates of all pages."""
     import jinja2
 
     return jinja2.Environment(

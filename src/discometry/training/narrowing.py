@@ -1,4 +1,4 @@
-"""What tells narrowed discs apart: the paper's feature sets and better ones, beside what knows almost nothing.
+"""What tells narrowed discs apart: the paper's feature sets and better ones, and what knows next to nothing.
 
 Two protocols. ``paper`` splits discs, not patients, and counts right answers, as the paper does; the same
 learner on folds by patient stands beside it, which shows how much of its score was leakage. ``strict`` splits
@@ -47,7 +47,7 @@ PAPER_GEOMETRY = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rival:
-    """A learner, what it sees of a disc, and how the discs are split; None knows only how many are positive."""
+    """A learner, what it sees of a disc, and how discs are split; without one, the overall share answers."""
 
     name: str
     columns: tuple[str, ...]
@@ -75,7 +75,6 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """Give everything but the probabilities."""
-        pairs = {"above_level": self.above_level, "unseen": self.unseen}
         return {
             "name": self.name,
             "columns": list(self.columns),
@@ -83,10 +82,8 @@ class Comparison:
             "patients": self.patients,
             "positive": self.positive,
             **self.scores.as_json(),
-            **{
-                name: one and [round(v, 4) for v in (one.value, one.low, one.high)]
-                for name, one in pairs.items()
-            },
+            "above_level": _numbers(self.above_level),
+            "unseen": _numbers(self.unseen),
         }
 
 
@@ -181,3 +178,7 @@ def _on(some: BoolArray, outcomes: Outcomes, values: FloatArray, *, draws: int) 
 
 def _known(discs: pd.DataFrame, columns: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in columns if name in discs and discs[name].notna().any())
+
+
+def _numbers(found: Interval | None) -> list[float] | None:
+    return None if found is None else [round(one, 4) for one in (found.value, found.low, found.high)]
