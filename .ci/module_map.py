@@ -18,6 +18,7 @@ FIRST = (
     "separate",
     "measure",
     "encode",
+    "intensity",
     "classify",
     "explain",
 )
