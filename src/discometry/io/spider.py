@@ -335,7 +335,7 @@ def _refuse(path: Path, place: object, what: str) -> int:
     """Refuse a row; ``place`` counts from the first row below the header."""
     raise InputError(
         f"row {int(str(place)) + 2} of '{path}' has {what}",
-        expected="one row for each disc, as docs/cohorts.md describes",
+        expected="one row for each disc, as docs/training.md describes",
         action="correct that row",
     )
 
