@@ -16,6 +16,7 @@ from discometry.core.records import (
     DiscResult,
     Encoding,
     Geometry,
+    Intensity,
     Lordosis,
     Spine,
     StudyResult,
@@ -47,6 +48,8 @@ def make_result(study: str = "11", *, image: bool = True, flags: tuple[str, ...]
             float("nan") if number else 0.25,
             ("ambiguous_level", "truncated") if number else (),
             {"wedge_deg": 1.5} if number else {},
+            Intensity(signal_over_canal=0.5) if number else Intensity(),
+            {} if number else {"level_place": 0.75, "height_mean_mm": -1.5},
         )
         for number, (label, level) in enumerate([(201, "L5/S1"), (202, "L4/L5")])
     )
@@ -99,19 +102,21 @@ def test_the_tables_first_columns_are_the_promised_ones(folder: Path) -> None:
     assert columns[20 : 20 + 2 * len(names[8:])] == [
         part for name in names[8:] for part in (name, f"{name}_se")
     ]
-    scores = columns[20 + 2 * len(names[8:]) : -12]
+    scores = columns[20 + 2 * len(names[8:]) : -17]
     assert scores[:3] == ["z_width_ap", "z_angle_sagittal", "z_wedge"]
     assert all(column.startswith("z_") for column in scores)
-    assert columns[-12:] == [
+    assert columns[-17:] == [
         *("reconstruction_iou", "shape_plausibility"),
         *("pose_shift_left_mm", "pose_shift_posterior_mm", "pose_shift_superior_mm"),
         *("pose_turn_left_deg", "pose_turn_posterior_deg", "pose_turn_superior_deg"),
-        *("latent_1", "latent_2", "latent_3", "narrowing_probability"),
+        *("latent_1", "latent_2", "latent_3"),
+        *("signal_over_vertebrae", "signal_over_canal", "signal_nucleus_over_annulus"),
+        *("shap_level_place", "shap_height_mean_mm", "narrowing_probability"),
     ]
     assert low.startswith("11,201,L5/S1,,5.0,,,,,,,1980.0,")
-    assert low.endswith(",0.987654321,0.5,1.5,0.0,-2.0,10.0,0.0,0.0,0.1,-2.5e-07,3.0,0.25")
+    assert low.endswith(",0.987654321,0.5,1.5,0.0,-2.0,10.0,0.0,0.0,0.1,-2.5e-07,3.0,,,,0.75,-1.5,0.25")
     assert high.startswith(f"11,202,L4/L5,ambiguous_level truncated,{16 / 3},,,")
-    assert high.endswith(",4.0,")
+    assert high.endswith(",4.0,,0.5,,,,")
 
 
 def test_a_study_comes_back_as_it_was(folder: Path) -> None:

@@ -232,7 +232,8 @@ def calibration_curve(truth: ArrayLike, probability: ArrayLike, *, bins: int = 6
     """Mean predicted probability, observed share and number, (b, 3), for bins of about equal number."""
     positive, values = _labelled(truth, probability)
     parts = np.array_split(np.argsort(values, kind="stable"), min(bins, max(1, len(values))))
-    return np.array([(values[part].mean(), positive[part].mean(), len(part)) for part in parts if len(part)])
+    rows = [(values[part].mean(), positive[part].mean(), len(part)) for part in parts if len(part)]
+    return np.array(rows, dtype=np.float64).reshape(-1, 3)
 
 
 def _labelled(truth: ArrayLike, score: ArrayLike) -> tuple[BoolArray, FloatArray]:

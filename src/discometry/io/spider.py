@@ -211,6 +211,7 @@ def _read_gradings(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=["patient", "label", *GRADING_COLUMNS.values()])
     table = _read_csv(path, ("Patient", "IVD label"))
     # Two patients of SPIDER have a graded disc 0, below L5/S1, which no mask names.
+    _refuse_empty(table, ("Patient", "IVD label"), path)
     labels = _numbers(table, "IVD label", path, lambda value: 0 <= value <= len(LEVELS), "a disc's number")
     found = pd.DataFrame({"patient": table["Patient"].str.strip(), "label": labels + DISC_LABEL_BASE})
     return _graded(found, table, {new: old for old, new in GRADING_COLUMNS.items()}, path)
@@ -230,6 +231,7 @@ def _read_table(path: Path) -> Cohort:
     table = table.apply(lambda column: column.str.strip()).reindex(
         columns=[*table.columns, *(name for name in _ABOUT_STUDY if name not in table)], fill_value=""
     )
+    _refuse_empty(table, ("study",), path)
     table["patient"] = table["patient"].where(table["patient"] != "", table["study"])
     studies = []
     for study, own in table.groupby("study", sort=False):
@@ -291,21 +293,34 @@ def _numbers(
     """Read whole numbers; empty cells become NaN."""
     values = pd.to_numeric(table[column], errors="coerce")
     for place, (text, value) in enumerate(zip(table[column], values, strict=True)):
-        if str(text).strip() and not (value == round(value) and valid(value)):
+        if str(text).strip() and not (value % 1 == 0 and valid(value)):
             _refuse(path, table.index[place], f"{column} {text!r}, not {expected}")
     return values
+
+
+def _refuse_empty(table: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
+    """Refuse a row that does not say what no row can do without."""
+    for column in columns:
+        empty = table[column].str.strip() == ""
+        if empty.any():
+            _refuse(path, table.index[empty][0], f"no {column}")
 
 
 def _read_csv(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     """Read a table as text, without losing the number of its rows."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(
+            path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
+        )
+        if not isinstance(table.index, pd.RangeIndex):
+            raise ValueError("rows have more cells than the header")
     except (OSError, ValueError) as error:
         raise InputError(
             f"'{path}' cannot be read as a table ({str(error).splitlines()[0]})",
             expected=f"a CSV table with the columns {', '.join(needed)}",
             action="save it as CSV in UTF-8",
         ) from error
+    table = table[(table != "").any(axis=1)]
     lacking = [name for name in needed if name not in table]
     if lacking or table.empty:
         raise InputError(
@@ -320,7 +335,7 @@ def _refuse(path: Path, place: object, what: str) -> int:
     """Refuse a row; ``place`` counts from the first row below the header."""
     raise InputError(
         f"row {int(str(place)) + 2} of '{path}' has {what}",
-        expected="one row for each disc, as docs/cohorts.md describes",
+        expected="one row for each disc, as docs/training.md describes",
         action="correct that row",
     )
 

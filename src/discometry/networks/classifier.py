@@ -34,8 +34,8 @@ class Classifier:
 
         Lundberg and Lee (2017, NeurIPS), taking the features as independent.
         """
-        found: FloatArray = np.nan_to_num((features - self.middle) * self.weights)
-        return found
+        shares: FloatArray = (features - self.middle) * self.weights
+        return np.where(np.isfinite(shares), shares, 0.0)
 
     def probabilities(self, features: FloatArray) -> FloatArray:
         """Map features, NxF, to probabilities, N."""

@@ -94,10 +94,11 @@ class Folds:
 
         self._check(outcomes)
         kind = StratifiedGroupKFold if self.by_patient else StratifiedKFold
+        groups = outcomes.patients if self.by_patient else None
         none = np.zeros((len(outcomes.positive), 1))
         for repeat in range(self.repeats):
             folds = kind(self.folds, shuffle=True, random_state=self.seed + repeat)
-            for rows, held in folds.split(none, outcomes.positive, outcomes.patients):
+            for rows, held in folds.split(none, outcomes.positive, groups):
                 yield repeat, rows, held
 
     def _check(self, outcomes: Outcomes) -> None:

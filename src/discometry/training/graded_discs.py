@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from discometry.core.errors import InputError
-from discometry.io.images import read_image, read_mask
+from discometry.io.images import check_same_grid, read_image, read_mask
 from discometry.io.spider import Cohort, CohortStudy, read_cohort
 from discometry.stages.classify import FEATURES, features
 from discometry.stages.intensity import intensity
@@ -109,8 +109,12 @@ def read_graded_discs(source: Path, *, target: str = "narrowing") -> GradedDiscs
 
 def _measured(study: CohortStudy, mask: Path) -> pd.DataFrame:
     """Measure the discs of one mask, with the signal of its image if there is one."""
-    spine = separate(read_mask(mask))
-    image = None if study.image is None else read_image(study.image).oriented()
+    labels = read_mask(mask)
+    image = None if study.image is None else read_image(study.image)
+    if image is not None:
+        check_same_grid(image, labels)
+        image = image.oriented()
+    spine = separate(labels)
     geometries = [measure(disc, spine.vertebrae) for disc in spine.discs]
     signals = [intensity(image, disc, spine.vertebrae, spine.canal) for disc in spine.discs]
     levels = [disc.level for disc in spine.discs]
