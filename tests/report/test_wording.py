@@ -111,6 +111,7 @@ def test_a_score_is_marked_as_it_is_shown(score, word):
     [
         (0.0004, "under 1 %", "very probably not narrowed", "fewer than 1"),
         (0.05, "5 %", "very probably not narrowed", "about 5"),
+        (0.096, "10 %", "probably not narrowed", "about 10"),
         (0.25, "25 %", "probably not narrowed", "about 25"),
         (0.5, "50 %", "undecided", "about 50"),
         (0.64, "64 %", "probably narrowed", "about 64"),

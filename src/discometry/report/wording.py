@@ -214,14 +214,14 @@ _VERDICTS = (
 
 
 def verdict_of_probability(chance: float) -> tuple[str, str]:
-    """Put a probability of narrowing into words: a verdict, and what is meant by it.
+    """Put a probability of narrowing, as shown, into words: a verdict, and what is meant by it.
 
     Examples
     --------
     >>> verdict_of_probability(0.64)
     ('probably narrowed', 'Of 100 discs with this answer, about 64 would be graded as narrowed.')
     """
-    verdict = next(words for bound, words in _VERDICTS if chance < bound)
+    verdict = next(words for bound, words in _VERDICTS if round(chance, 2) < bound)
     number = format_number(100 * chance, decimals=0)
     if not 0.01 <= chance <= 0.99:
         number = "fewer than 1" if chance < 0.5 else "more than 99"
