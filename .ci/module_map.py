@@ -23,6 +23,7 @@ FIRST = (
     "separate",
     "measure",
     "encode",
+    "intensity",
     "classify",
     "explain",
 )

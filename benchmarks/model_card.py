@@ -35,6 +35,11 @@ def mean_with_interval(values: list[float], groups: list[str]) -> str:
     return f"{found.value:.3f} ({found.low:.3f}-{found.high:.3f})"
 
 
+def value_with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """Write a score of a bundle as text; one without a value has none."""
+    return "none" if value is None else f"{value:.3f} ({low:.3f}-{high:.3f})"
+
+
 def shape(models: Models, data: Path) -> None:
     """Print the IoU of reconstructions, beside principal components of the same training shapes."""
     component = models.bundle.component("autoencoder")
@@ -65,11 +70,10 @@ def main() -> None:
     models = Models(read_bundle(options.bundle))
     shape(models, options.data)
     card = models.bundle.component("classifier").config
-    print(
-        f"- classifier, {card['trained_on']}, {card['narrowed']} narrowed, patient-grouped cross-validation:"
-    )
+    print(f"- classifier of {card['target']}, {card['trained_on']}, {card['positive']} of them positive;")
+    print("  mean of five five-fold cross-validations by patient:")
     for name, scores in card["cross_validation"].items():
-        cells = ", ".join(f"{score} {v[0]:.3f} ({v[1]:.3f}-{v[2]:.3f})" for score, v in scores.items())
+        cells = ", ".join(f"{score} {value_with_interval(*values)}" for score, values in scores.items())
         print(f"  - {name}: {cells}")
 
 

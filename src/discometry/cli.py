@@ -6,11 +6,10 @@ says what to do.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,13 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from discometry.cli_cohort import Cohort
+from discometry.cli_reproduce import Reproduce
 from discometry.core.errors import DiscometryError
+from discometry.fetch import SPIDER_ADDRESS, fetch_spider
+from discometry.terminal import progress_bar
 
 if TYPE_CHECKING:
     from discometry.core.records import StudyResult
     from discometry.training.loop import LoopConfig
 
-__all__ = ["Analyse", "Cohort", "Demo", "Explain", "Train", "main"]
+__all__ = ["Analyse", "Cohort", "Demo", "Explain", "Fetch", "Reproduce", "Train", "main"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Analyse:
             raise _wrong_call("--image or --labels without --mask", "--mask beside them")
         if self.series and self.mask and not self.image:
             raise _wrong_call("--series with a mask alone", "--image beside it, or no --series")
-        with _stage_bar() as progress:
+        with progress_bar("read") as progress:
             result = analyse(
                 self.input,
                 out=self.out,
@@ -90,7 +92,7 @@ class Demo:
         from discometry.study import analyse, make_phantom_study
 
         image = make_phantom_study(self.out, seed=self.seed)
-        with _stage_bar() as progress:
+        with progress_bar("read") as progress:
             result = analyse(image, out=self.out, progress=progress)
         _print_result(result, self.out, as_json=self.json)
         return 0
@@ -215,15 +217,21 @@ class TrainAutoencoder(_NetworkTraining):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainClassifier(_Training):
-    """Train the classifier of disc narrowing on masks with gradings."""
+    """Train the classifier of disc narrowing, or of another finding, on masks with gradings."""
+
+    target: str = "narrowing"
+    """Which grading to learn: narrowing, bulging, herniation, pfirrmann (4 or more), modic, endplate_upper,
+    endplate_lower, spondylolisthesis."""
 
     def run(self) -> int:
         """Train, and say where the bundle is."""
+        from discometry.training.cross_validation import Folds
         from discometry.training.fit_classifier import ClassifierTraining, fit_classifier
 
         if self.folder is None:
             raise _wrong_call("DATA phantom", "a folder of masks with radiological_gradings.csv")
-        return _said(fit_classifier(self.folder, self.out, ClassifierTraining(seed=self.seed)))
+        config = ClassifierTraining(target=self.target, folds=Folds(seed=self.seed))
+        return _said(fit_classifier(self.folder, self.out, config))
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,12 +268,40 @@ class Explain:
         return 0
 
 
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Fetch a public data set, checked and unpacked; the same call again goes on where it ended."""
+
+    dataset: tyro.conf.Positional[Literal["spider"]]
+    """spider: lumbar MRI of 218 patients with masks and gradings, from Zenodo (CC BY 4.0)."""
+    out: Path = Path("spider")
+    """Folder to fill with images, masks and tables."""
+    base_address: str = SPIDER_ADDRESS
+    """Where the files are served, before /NAME."""
+    keep_archives: bool = False
+    """Keep the zip files after they were unpacked."""
+
+    def run(self) -> int:
+        """Fetch, and say where the data are."""
+        with progress_bar("connect", of_bytes=True) as progress:
+            fetch_spider(
+                self.out,
+                base_address=self.base_address,
+                keep_archives=self.keep_archives,
+                progress=progress,
+            )
+        print(f"fetched: {self.out}")  # noqa: T201
+        return 0
+
+
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Analyse, tyro.conf.subcommand("analyse")]
     | Annotated[Cohort, tyro.conf.subcommand("cohort")]
     | Annotated[Explain, tyro.conf.subcommand("explain")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Fetch, tyro.conf.subcommand("fetch")]
+    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
 )
 
 
@@ -288,25 +324,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _wrong_call(found: str, expected: str) -> DiscometryError:
     return DiscometryError(found, expected=expected, action="see discometry --help")
-
-
-@contextlib.contextmanager
-def _stage_bar() -> Iterator[Callable[[str, int, int], None] | None]:
-    """Show the stage under way and how far it is, where a person watches; give the function that moves it."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:9}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("read", total=None)
-
-        def move(stage: str, done: int, total: int) -> None:
-            bar.update(task, description=stage, completed=done, total=total)
-
-        yield move
 
 
 def _print_result(result: StudyResult, out: Path, *, as_json: bool) -> None:

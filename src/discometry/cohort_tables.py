@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from discometry.core.errors import InputError
 from discometry.io.atomic import new_file
 from discometry.io.cohort_folder import Failure
-from discometry.io.results import disc_columns, read_manifest
+from discometry.io.results import SHAP, disc_columns, read_manifest
 from discometry.report.wording import measure_of_column
 
 if TYPE_CHECKING:
@@ -95,7 +95,11 @@ def _columns(out: Path, done: Iterable[str]) -> list[str]:
         with contextlib.suppress(OSError, ValueError, StopIteration), _table(out / study) as stream:
             seen |= dict.fromkeys(next(csv.reader(stream)))
     latents = sum(name.startswith("latent_") for name in seen)
-    known = disc_columns(latents=latents, poses=any(name.startswith("pose_") for name in seen))
+    known = disc_columns(
+        latents=latents,
+        poses=any(name.startswith("pose_") for name in seen),
+        shares=[name.removeprefix(SHAP) for name in seen if name.startswith(SHAP)],
+    )
     return [*known, *(name for name in seen if name not in known), *STUDY_COLUMNS]
 
 

@@ -25,8 +25,9 @@ from discometry.networks.runtime import Engine, Predictor, build_predictor
 from discometry.networks.segmenter import SegmenterConfig, load_segmenter
 from discometry.networks.shape_coder import ShapeCoder
 from discometry.networks.shape_models import load_shape_model
-from discometry.stages.classify import classify
+from discometry.stages.classify import classify, features
 from discometry.stages.encode import encode
+from discometry.stages.intensity import intensity
 from discometry.stages.locate import LocateConfig, locate
 from discometry.stages.measure import lordosis, measure
 from discometry.stages.prepare import PrepareConfig, prepare
@@ -151,7 +152,10 @@ def _describe(study: str, image: Volume | None, spine: Spine, models: Models, wa
     with watch.stage("encode"):
         encodings = encode(spine.discs, models.shape_coder())
     with watch.stage("classify"):
-        probabilities = classify([disc.level for disc in spine.discs], geometries, models.classifier())
+        upright = None if image is None else image.oriented()
+        signals = [intensity(upright, disc, spine.vertebrae, spine.canal) for disc in spine.discs]
+        table = features([disc.level for disc in spine.discs], geometries, signals)
+        answers = classify(table, models.classifier())
     discs = tuple(
         DiscResult(
             disc,
@@ -160,9 +164,11 @@ def _describe(study: str, image: Volume | None, spine: Spine, models: Models, wa
             probability,
             flags_of(disc, geometry, encoding),
             z_scores(disc.level, geometry),
+            signal,
+            contributions,
         )
-        for disc, geometry, encoding, probability in zip(
-            spine.discs, geometries, encodings, probabilities, strict=True
+        for disc, geometry, encoding, signal, (probability, contributions) in zip(
+            spine.discs, geometries, encodings, signals, answers, strict=True
         )
     )
     curve = lordosis([(disc.level, geometry) for disc, geometry in zip(spine.discs, geometries, strict=True)])

@@ -175,3 +175,96 @@ def test_values_and_groups_go_together() -> None:
 
 def test_an_interval_reads_well() -> None:
     assert str(scores.Interval(0.75, 0.7, 0.8001)) == "0.750 (0.700-0.800)"
+
+
+# Calls and calibration -----------------------------------------------------------------------------------
+
+
+@given(scored())
+def test_accuracy_agrees_with_scikit_learn_and_is_the_micro_averaged_f1(
+    given: tuple[np.ndarray, np.ndarray],
+) -> None:
+    truth, values = given
+    called = values >= 0.5
+    assert scores.accuracy(truth, called) == pytest.approx(metrics.accuracy_score(truth, called), abs=1e-12)
+    micro = metrics.f1_score(truth, called, average="micro")
+    assert scores.accuracy(truth, called) == pytest.approx(micro, abs=1e-12)
+
+
+def test_no_disc_has_no_accuracy() -> None:
+    assert math.isnan(scores.accuracy([], []))
+
+
+def simulated(slope: float, *, count: int = 20_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Outcomes whose log-odds are ``slope`` times what is predicted."""
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(-0.5, 1.2, count)
+    return rng.random(count) < 1 / (1 + np.exp(-slope * logit)), 1 / (1 + np.exp(-logit))
+
+
+@pytest.mark.parametrize("slope", [0.5, 1.0, 1.8, -0.7])
+def test_the_calibration_slope_is_found(slope: float) -> None:
+    assert scores.calibration_slope(*simulated(slope)) == pytest.approx(slope, abs=0.06)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_calibration_slope_agrees_with_scikit_learn(seed: int) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    truth, probability = simulated(0.8, count=60, seed=seed)
+    logit = np.log(probability / (1 - probability))
+    model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=5000).fit(logit[:, None], truth)
+    assert scores.calibration_slope(truth, probability) == pytest.approx(model.coef_[0, 0], abs=1e-4)
+
+
+def test_the_calibration_slope_of_turned_about_answers_is_the_same() -> None:
+    truth, probability = simulated(0.8, count=300)
+    one, other = (
+        scores.calibration_slope(truth, probability),
+        scores.calibration_slope(~truth, 1 - probability),
+    )
+    assert other == pytest.approx(one, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("truth", "probability"),
+    [
+        ([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]),
+        ([0, 0, 1, 1], [0.1, 0.5, 0.5, 0.9]),
+        ([0, 0, 1, 1], [0.0, 0.0, 1.0, 1.0]),
+        ([0, 1, 0, 1], [0.3, 0.3, 0.3, 0.3]),
+        ([1, 1, 1], [0.1, 0.5, 0.9]),
+        ([0, 0, 0], [0.1, 0.5, 0.9]),
+        ([], []),
+    ],
+    ids=["parted", "parted but for a tie", "certain", "alike", "all positive", "none positive", "no disc"],
+)
+def test_where_there_is_no_calibration_slope(truth: list[int], probability: list[float]) -> None:
+    assert math.isnan(scores.calibration_slope(truth, probability))
+
+
+def test_a_calibration_curve_by_hand() -> None:
+    truth = [0, 1, 0, 1, 1, 1]
+    found = scores.calibration_curve(truth, [0.1, 0.2, 0.3, 0.6, 0.8, 0.9], bins=2)
+    np.testing.assert_allclose(found, [[0.2, 1 / 3, 3], [(0.6 + 0.8 + 0.9) / 3, 1.0, 3]], rtol=0, atol=1e-12)
+
+
+@given(scored(), st.integers(1, 8))
+def test_a_calibration_curve_holds_every_disc_once(given: tuple[np.ndarray, np.ndarray], bins: int) -> None:
+    truth, values = given
+    predicted, observed, number = scores.calibration_curve(truth, values, bins=bins).T
+    assert len(number) == min(bins, len(truth))
+    assert number.sum() == len(truth)
+    assert number.max() - number.min() <= 1
+    assert (np.diff(predicted) >= -1e-12).all()
+    assert (observed * number).sum() == pytest.approx(truth.sum(), abs=1e-9)
+    assert (predicted * number).sum() == pytest.approx(values.sum(), abs=1e-9)
+
+
+def test_a_calibrated_forecast_lies_on_the_diagonal() -> None:
+    predicted, observed, _ = scores.calibration_curve(*simulated(1.0)).T
+    np.testing.assert_allclose(observed, predicted, rtol=0, atol=0.03)
+
+
+def test_a_calibration_curve_of_no_disc_is_empty() -> None:
+    assert scores.calibration_curve([], []).shape == (0, 3)

@@ -64,7 +64,7 @@ def make_table(labels: Volume, study: str) -> pd.DataFrame:
         row |= {name: float(rng.normal(0, 4)) for name in Geometry.names()}
         row |= {"height_mean_mm": 8.04, "width_ap_mm": 32.0, "width_lateral_mm": 44.0, "volume_mm3": 12345.6}
         row |= {f"latent_{n}": float(rng.normal()) for n in range(1, 5)}
-        row |= {"reconstruction_iou": 0.91, "narrowing_probability": 0.25}
+        row |= {"reconstruction_iou": 0.91, "signal_over_canal": 0.25, "narrowing_probability": 0.25}
         rows.append(row)
     rows[0] |= {"flags": "truncated ambiguous_level", "width_lateral_mm": float("nan")}
     for row in rows[1:2]:

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from made_up_study import make_image, make_labels, make_manifest, make_table
+from scipy.special import expit
 
 from discometry.core.errors import InputError, OutputError
 from discometry.core.records import (
@@ -24,6 +25,7 @@ from discometry.core.records import (
     DiscResult,
     Encoding,
     Geometry,
+    Intensity,
     Lordosis,
     Spine,
     StudyResult,
@@ -95,8 +97,11 @@ def finished_folder(out: Path, *, study: str = "phantom-1", image: bool = True, 
         geometry = Geometry.of(values, dict.fromkeys(values, 0.26))
         encoding = Encoding((0.1, -0.2, 1.3, 0.4), 0.91)
         disc = Disc(region.label, region.level, region.mask, cube, flags)
-        scores = {"height_middle_mm": -1.26}
-        results.append(DiscResult(disc, geometry, encoding, 0.25, flags, scores))
+        scores = {"height_middle_mm": -1.26, "wedge_deg": 2.34, "height_dabbs_mm": -1.97}
+        signal = Intensity(signal_over_vertebrae=0.5) if image else Intensity()
+        shares = {"level_place": 0.25, "height_mean_mm": -1.5, "width_ap_mm": 0.0}
+        result = DiscResult(disc, geometry, encoding, expit(-2.0 - 1.25), flags, scores, signal, shares)
+        results.append(result)
     spine = Spine(labels, tuple(result.disc for result in results))
     picture = make_image(labels) if image else None
     curve = Lordosis("L1/L2", "L5/S1", 43.21, 0.44)
@@ -161,7 +166,7 @@ def test_numbers_are_rounded_and_carry_units(page):
     assert header[-2:] == ["Narrowing %", "Flags"]
     row = page.row("L1/L2")
     assert row[1:4] == ["8.0 ± 0.3", "32.0 ± 0.3", "44.0 ± 0.3"]
-    assert row[8:] == ["12\u202f346 ± 0.3", "25", "none"]
+    assert row[8:] == ["12\u202f346 ± 0.3", "4", "none"]
 
 
 def test_missing_value_is_a_dash_with_its_reason(page):
@@ -174,6 +179,12 @@ def test_flags_are_told_in_words_quality_first(page):
     assert text.index("Cut off L5/S1") < text.index("Level not certain L4/L5, L5/S1")
     assert "counted from the lowest disc" in text
     assert page.row("L5/S1")[-1].split() == ["Cut", "off", "Level", "not", "certain"]
+
+
+def test_what_to_check_first_stands_above_all_else(text):
+    titles = re.findall(r"<h2[^>]*>([^<]*)</h2>", text)
+    assert titles[0] == "Check first"
+    assert titles.index("Why this probability") == titles.index("Measures") + 1
 
 
 def test_page_says_what_it_is_not(page):
@@ -194,8 +205,51 @@ def test_standard_errors_z_scores_and_lordosis_are_shown(page):
     scores = [cells for cells in page.cells if "Middle height" in " ".join(cells)]
     assert len(scores) == 2
     assert any("−1.3" in cell for cells in page.cells for cell in cells)
+    cells = next(cells for cells in page.cells if cells[0].strip() == "L1/L2" and "−1.3" in cells)
+    shown = [cell for cell in cells[1:] if not cell.startswith("–missing")]
+    assert shown == ["high 2.3", "−1.3", "low −2.0"], "2 or more is marked by a word"
     assert "L1/L2 to L5/S1: 43.2 ± 0.4°" in page.text
     assert "not healthy" in page.text
+
+
+def test_each_probability_is_told_in_words_and_by_its_shares(page):
+    text = page.text
+    assert "imitates how the radiologist of the SPIDER data set would grade" in text
+    assert "starts at −2.00 for a disc that is average in everything (12 %)" in text
+    assert text.count("Of 100 discs with this answer, about 4 would be graded as narrowed.") == 5
+    told = "L4/L5 4 % very probably not narrowed Of 100 discs with this answer, about 4 would be graded as "
+    told += "narrowed. Mean height 8.0 mm−1.50 Level L4/L5+0.25 AP width 32.0 mm0.00 All together−1.25"
+    assert told in text
+    beams = [attrs for attrs in page.all("i") if "width" in attrs.get("style", "")]
+    assert [(attrs["class"], attrs["style"]) for attrs in beams] == [
+        ("against", "width:50.0%"),
+        ("for", "width:8.35%"),
+        ("none", "width:0.0%"),
+    ] * 5
+
+
+def test_shares_are_no_measures(page):
+    assert not re.search(r"shap_|Shap\b", page.text)
+
+
+def test_signal_has_titles_and_reasons(page, tmp_path):
+    assert "Signal over bone marrow" in page.text
+    levels = "L1/L2, L2/L3, L3/L4, L4/L5, L5/S1"
+    assert f"Signal over dural sac of {levels}: no canal is labelled near it" in page.text
+    bare = Page(write_report(finished_folder(tmp_path, image=False, n_discs=1)).read_text(encoding="utf-8"))
+    titles = "Signal over bone marrow, Signal over dural sac, Signal, middle over edges"
+    assert f"{titles} of L5/S1: no image was given." in bare.text
+
+
+def test_a_bundle_of_ones_own_imitates_its_own_readers(make_study):
+    study = make_study(n_discs=1)
+    table = study.discs.assign(shap_wedge_deg=0.5)
+    page = Page(render_report(replace(study, discs=table, manifest=make_manifest("x", bundle="mine"))))
+    assert "imitates how the readers of its training discs would grade" in page.text
+
+
+def test_without_shares_there_is_no_section_of_reasons(make_study):
+    assert "Why this probability" not in Page(render_report(make_study(n_discs=1))).text
 
 
 def test_page_is_accessible(page):

@@ -8,15 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discometry.core.records import Geometry
+from discometry.core.records import Geometry, Intensity
 from discometry.report.wording import (
     MAIN_COLUMNS,
     MISSING,
     format_number,
+    mark_of_score,
     meaning_of_flag,
     measure_of_column,
+    number_of,
+    per_hundred,
     reason_missing,
+    title_of_feature,
+    verdict_of_probability,
 )
+from discometry.stages.classify import FEATURES
 
 
 @pytest.mark.parametrize(
@@ -51,6 +57,10 @@ def test_number_reads_back(value, decimals):
         ("footprint_mm2", "Footprint", "mm²", 1234.5, "1234"),
         ("wedge_deg", "Wedge angle", "°", -7.25, "−7.2"),
         ("narrowing_probability", "Narrowing", "%", 0.256, "26"),
+        ("narrowing_probability", "Narrowing", "%", 0.0004, "< 1"),
+        ("narrowing_probability", "Narrowing", "%", 0.9996, "> 99"),
+        ("narrowing_probability", "Narrowing", "%", 0.0, "0"),
+        ("signal_over_canal", "Signal over dural sac", "", 0.256, "0.26"),
         ("latent_3", "Latent 3", "", 0.1234, "0.12"),
         ("reconstruction_iou", "Latent fit (IoU)", "", 0.91234, "0.912"),
         ("signal_ratio", "Signal ratio", "", 0.5, "0.500"),
@@ -72,6 +82,63 @@ def test_every_geometry_measure_has_its_own_title_unit_and_meaning():
     assert all(measure.meaning and "_" not in measure.title for measure in measures)
     assert [measure.column for measure in measures if not measure.unit] == ["disc_height_index"]
     assert set(MAIN_COLUMNS) <= {*Geometry.names(), "narrowing_probability"}
+
+
+def test_every_signal_has_its_own_title_and_meaning():
+    measures = [measure_of_column(name) for name in Intensity.meanings()]
+    assert len({measure.title for measure in measures}) == len(measures) == 3
+    assert all(measure.meaning and not measure.unit for measure in measures)
+    assert all(not measure.title.startswith("Signal over vertebrae") for measure in measures)
+
+
+def test_every_feature_of_the_classifier_has_words():
+    titles = [title_of_feature(name) for name in FEATURES]
+    assert len(set(titles)) == len(titles)
+    assert all(title and "_" not in title for title in titles)
+    assert title_of_feature("shoe_size_mm") == "Shoe size"
+
+
+@pytest.mark.parametrize(
+    ("score", "word"),
+    [(-5.0, "low"), (-2.0, "low"), (-1.96, "low"), (-1.94, ""), (0.0, ""), (1.94, ""), (2.0, "high")],
+)
+def test_a_score_is_marked_as_it_is_shown(score, word):
+    assert mark_of_score(score) == word
+
+
+@pytest.mark.parametrize(
+    ("chance", "percent", "verdict", "number"),
+    [
+        (0.0004, "under 1 %", "very probably not narrowed", "fewer than 1"),
+        (0.05, "5 %", "very probably not narrowed", "about 5"),
+        (0.096, "10 %", "probably not narrowed", "about 10"),
+        (0.25, "25 %", "probably not narrowed", "about 25"),
+        (0.5, "50 %", "undecided", "about 50"),
+        (0.64, "64 %", "probably narrowed", "about 64"),
+        (0.93, "93 %", "very probably narrowed", "about 93"),
+        (0.9996, "over 99 %", "very probably narrowed", "more than 99"),
+    ],
+)
+def test_a_probability_in_words(chance, percent, verdict, number):
+    assert per_hundred(chance) == percent
+    meaning = f"Of 100 discs with this answer, {number} would be graded as narrowed."
+    assert verdict_of_probability(chance) == (verdict, meaning)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_likelier_disc_never_gets_a_milder_verdict(one, other):
+    order = ["very probably not", "probably not", "undecided", "probably narrowed", "very probably narrowed"]
+
+    def place(chance):
+        return next(n for n, words in enumerate(order) if verdict_of_probability(chance)[0].startswith(words))
+
+    low, high = sorted((one, other))
+    assert place(low) <= place(high)
+
+
+def test_a_cell_that_is_no_number_is_missing():
+    assert [number_of(cell) for cell in ("1.5", 2)] == [1.5, 2.0]
+    assert all(math.isnan(number_of(cell)) for cell in (None, "?", ""))
 
 
 def test_standard_error_stands_beside_the_value_on_its_scale():
@@ -109,3 +176,18 @@ def test_unknown_flag_keeps_its_name_and_lowers_the_trust():
 )
 def test_missing_value_has_a_reason(column, flags, words):
     assert words in reason_missing(column, flags)
+
+
+@pytest.mark.parametrize(
+    ("column", "image", "words"),
+    [
+        ("signal_over_canal", False, "no image was given"),
+        ("signal_nucleus_over_annulus", False, "no image was given"),
+        ("signal_over_canal", True, "no canal is labelled"),
+        ("signal_over_vertebrae", True, "no vertebra is labelled"),
+        ("signal_nucleus_over_annulus", True, "too few of its voxels"),
+        ("wedge_deg", False, "mask"),
+    ],
+)
+def test_missing_signal_has_a_reason(column, image, words):
+    assert words in reason_missing(column, ("truncated",) if image else (), image=image)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from discometry.core.errors import InputError
-from discometry.core.scores import brier
 from discometry.io.bundle import read_bundle
 from discometry.networks.classifier import load_classifier
 from discometry.stages.classify import FEATURES
 from discometry.training import fit_classifier as module
+from discometry.training.cross_validation import Folds, Outcomes
 from discometry.training.fit_classifier import (
     ClassifierTraining,
     cross_validate,
@@ -20,7 +20,7 @@ from discometry.training.fit_classifier import (
 )
 from discometry.training.graded_discs import GradedDiscs, read_graded_discs
 
-QUICK = ClassifierTraining(trees=20, folds=3, draws=100)
+QUICK = ClassifierTraining(folds=Folds(folds=3, repeats=2), draws=100)
 HEIGHT = FEATURES.index("height_mean_mm")
 
 
@@ -33,12 +33,13 @@ def graded(patients: int = 24, *, seed: int = 0, informative: bool = True) -> Gr
     chance = 1 / (1 + np.exp(1.5 * (features[:, HEIGHT] - 6))) if informative else 0.3
     narrowed = rng.random(6 * patients) < chance
     features[::17, HEIGHT] = np.nan
-    return GradedDiscs(features, narrowed, np.repeat([f"p{n}" for n in range(patients)], 6))
+    return GradedDiscs(features, Outcomes(narrowed, np.repeat([f"p{n}" for n in range(patients)], 6)))
 
 
 def test_the_classifier_finds_what_there_is() -> None:
     scores = cross_validate(graded(), QUICK)
     assert scores["model"].auroc.value > 0.8
+    assert scores["height_only"].auroc.value > 0.8
     assert scores["model"].brier.value < scores["level_only"].brier.value
     assert 0.3 < scores["level_only"].auroc.value < 0.7
     assert scores["model"].auroc.low < scores["model"].auroc.value < scores["model"].auroc.high
@@ -48,12 +49,14 @@ def test_the_classifier_finds_what_there_is() -> None:
 
 def test_majority_is_what_it_must_be() -> None:
     discs = graded()
-    share = discs.narrowed.mean()
+    share = discs.outcomes.positive.mean()
     majority = cross_validate(discs, QUICK)["majority"]
     assert majority.auroc.value == 0.5
     assert majority.balanced_accuracy.value == 0.5
     assert majority.f1.value == 0.0
+    assert majority.accuracy.value == pytest.approx(1 - share, abs=1e-12)
     assert majority.brier.value == pytest.approx(share * (1 - share), abs=1e-12)
+    assert np.isnan(majority.calibration_slope.value)
 
 
 def test_noise_is_not_called_signal() -> None:
@@ -61,80 +64,59 @@ def test_noise_is_not_called_signal() -> None:
     assert np.mean(values) == pytest.approx(0.5, abs=0.1)
 
 
-def test_patients_are_never_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[set[str]] = []
-    fitted = module._fit_trees
-
-    def watched(discs: GradedDiscs, *rest: object) -> object:
-        seen.append(set(discs.patients))
-        return fitted(discs, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(module, "_fit_trees", watched)
-    discs = graded(12)
-    for training, held in module._folds(discs, QUICK):
-        assert not set(discs.patients[training]) & set(discs.patients[held])
-    module._probabilities_out_of_fold(discs, FEATURES, QUICK)
-    outer = [patients for patients in seen if len(patients) == 8]
-    inner = [patients for patients in seen if len(patients) < 8]
-    assert len(outer) == 3
-    assert len(inner) == 9
-    for number, patients in enumerate(outer):
-        assert all(part < patients for part in inner[3 * number : 3 * number + 3])
-
-
-def test_a_higher_disc_is_never_likelier_narrowed() -> None:
+def test_a_higher_disc_of_the_same_shape_is_never_likelier_narrowed() -> None:
     classifier = train_classifier(graded(), QUICK)
-    rows = np.random.default_rng(1).normal(size=(20, len(FEATURES)))
-    for row in rows:
+    place = classifier.features.index("height_mean_mm")
+    for row in np.random.default_rng(1).normal(size=(20, len(classifier.features))):
         ladder = np.tile(row, (30, 1))
-        ladder[:, HEIGHT] = np.linspace(1, 14, 30)
-        assert (np.diff(classifier.probabilities(ladder)) <= 1e-12).all()
+        ladder[:, place] = np.linspace(1, 14, 30)
+        assert (np.diff(classifier.probabilities(ladder)) < 0).all()
 
 
-def test_calibration_tempers_trees_that_know_their_discs_by_heart() -> None:
-    classifier = train_classifier(graded(60), replace(QUICK, trees=200))
-    assert 0 < classifier.slope < 1
+def test_probabilities_are_those_of_fresh_discs() -> None:
+    classifier = train_classifier(graded(60), QUICK)
     fresh = graded(400, seed=5)
-    found = classifier.probabilities(fresh.features)
-    raw = replace(classifier, slope=1.0, offset=0.0).probabilities(fresh.features)
-    assert brier(fresh.narrowed, found) < brier(fresh.narrowed, raw) - 0.005
-    assert found.mean() == pytest.approx(fresh.narrowed.mean(), abs=0.05)
+    found, narrowed = classifier.probabilities(fresh.columns(classifier.features)), fresh.outcomes.positive
+    assert found.mean() == pytest.approx(narrowed.mean(), abs=0.05)
     for chosen in (found < 0.2, found > 0.8):
-        assert fresh.narrowed[chosen].mean() == pytest.approx(found[chosen].mean(), abs=0.1)
+        assert narrowed[chosen].mean() == pytest.approx(found[chosen].mean(), abs=0.1)
 
 
-def test_margins_that_mislead_are_not_turned_round() -> None:
-    narrowed = np.array([True] * 10 + [False] * 30)
-    slope, offset = module._fit_calibration(np.where(narrowed, -1.0, 1.0), narrowed)
-    assert slope == 0.0
-    assert offset == pytest.approx(np.log(10 / 30), abs=1e-12)
+def test_the_classifier_sees_the_features_of_its_options_and_no_other() -> None:
+    discs, config = graded(), replace(QUICK, features=("wedge_deg", "height_mean_mm"))
+    classifier = train_classifier(discs, config)
+    assert classifier.features == ("wedge_deg", "height_mean_mm")
+    hidden = discs.features.copy()
+    others = [n for n, name in enumerate(FEATURES) if name not in classifier.features]
+    hidden[:, others] = 0.0
+    again = train_classifier(replace(discs, features=hidden), config)
+    np.testing.assert_array_equal(again.weights, classifier.weights)
 
 
 def test_the_bundle_holds_the_classifier_and_its_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[Path, tuple[str, ...]]] = []
+    asked: list[tuple[Path, str]] = []
 
-    def read(folder: Path, *, left_out: tuple[str, ...]) -> GradedDiscs:
-        asked.append((folder, left_out))
+    def read(folder: Path, *, target: str) -> GradedDiscs:
+        asked.append((folder, target))
         return graded()
 
     monkeypatch.setattr(module, "read_graded_discs", read)
-    bundle = fit_classifier(tmp_path / "data", tmp_path / "bundle", QUICK)
-    assert asked == [(tmp_path / "data", ("18", "55", "57", "98"))]
+    bundle = fit_classifier(tmp_path / "data", tmp_path / "bundle", replace(QUICK, target="bulging"))
+    assert asked == [(tmp_path / "data", "bulging")]
     component = read_bundle(bundle).component("classifier")
+    assert component.config["target"] == "bulging"
     assert component.config["trained_on"] == "144 discs of 24 patients"
-    assert set(component.config["cross_validation"]) == {"model", "level_only", "majority"}
-    value, low, high = component.config["cross_validation"]["model"]["auroc"]
+    assert component.config["positive"] == int(graded().outcomes.positive.sum())
+    scores = component.config["cross_validation"]
+    assert set(scores) == {"model", "level_only", "height_only", "majority"}
+    value, low, high = scores["model"]["auroc"]
     assert low < value < high
-    expected = train_classifier(graded(), QUICK).probabilities(graded().features)
-    np.testing.assert_array_equal(load_classifier(component).probabilities(graded().features), expected)
-
-
-def test_scores_without_a_value_are_null() -> None:
-    nowhere = module.Interval(float("nan"), float("nan"), 0.5)
-    scores = module.ClassifierScores(nowhere, nowhere, nowhere, nowhere)
-    assert scores.as_json()["f1"] == [None, None, 0.5]
+    assert scores["majority"]["calibration_slope"] == [None, None, None]
+    table = graded().columns(QUICK.features)
+    expected = train_classifier(graded(), QUICK).probabilities(table)
+    np.testing.assert_array_equal(load_classifier(component).probabilities(table), expected)
 
 
 def test_phantoms_have_no_gradings(tmp_path: Path) -> None:
@@ -143,17 +125,20 @@ def test_phantoms_have_no_gradings(tmp_path: Path) -> None:
 
 
 def test_too_few_patients_are_refused() -> None:
-    with pytest.raises(InputError, match="at least 5 of each"):
-        cross_validate(graded(4), QUICK)
+    with pytest.raises(InputError, match="at least 3 of each"):
+        cross_validate(graded(2), QUICK)
     discs = graded()
+    none = replace(discs.outcomes, positive=np.zeros_like(discs.outcomes.positive))
     with pytest.raises(InputError, match="0 patients with"):
-        train_classifier(replace(discs, narrowed=np.zeros_like(discs.narrowed)), QUICK)
+        cross_validate(replace(discs, outcomes=none), QUICK)
 
 
 def test_real_slabs_tell_narrowing_better_than_the_level(shared_data: Path) -> None:
-    discs = read_graded_discs(shared_data / "spider", left_out=ClassifierTraining().left_out)
-    assert len(discs.narrowed) == 197
-    assert len(set(discs.patients)) == 26
+    discs = read_graded_discs(shared_data / "spider")
+    assert len(discs.outcomes.positive) == 197
+    assert len(set(discs.outcomes.patients)) == 26
+    assert not {"18", "55", "57", "98"} & set(discs.outcomes.patients), "their gradings do not fit"
     scores = cross_validate(discs, ClassifierTraining(draws=100))
+    assert scores["model"].auroc.value == pytest.approx(0.908, abs=0.005)
     assert scores["model"].auroc.value > scores["level_only"].auroc.value + 0.1
     assert scores["model"].brier.value < scores["majority"].brier.value - 0.05

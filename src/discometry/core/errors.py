@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "BundleError",
     "DiscometryError",
+    "FetchError",
     "GridError",
     "InputError",
     "LabelError",
@@ -50,3 +51,7 @@ class BundleError(DiscometryError):
 
 class OutputError(DiscometryError):
     """A result folder that cannot be written."""
+
+
+class FetchError(DiscometryError):
+    """A file that cannot be had from elsewhere, or is not what it should be."""

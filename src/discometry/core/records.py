@@ -19,6 +19,7 @@ __all__ = [
     "DiscResult",
     "Encoding",
     "Geometry",
+    "Intensity",
     "Lordosis",
     "Prepared",
     "Region",
@@ -109,13 +110,14 @@ class Disc:
 class Spine:
     """All discs of a study from the lowest up, and their label map (int16, 0 = none) on the input grid.
 
-    ``vertebrae`` is a boolean volume with axes closest to L, P, S, without the sacrum; None if none
-    were labelled.
+    ``vertebrae`` (without the sacrum) and ``canal`` are boolean volumes with axes closest to L, P, S; None if
+    none were labelled.
     """
 
     labels: Volume
     discs: tuple[Disc, ...]
     vertebrae: Volume | None = None
+    canal: Volume | None = None
 
 
 def _measure(doc: str) -> float:
@@ -197,6 +199,26 @@ class Encoding:
     degrees about L, P, S); empty if the latents hold the pose too."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intensity:
+    """Signal of one disc in the MRI, as ratios of medians; NaN where it cannot be known."""
+
+    signal_over_vertebrae: float = _measure("Signal of the disc over that of the bone marrow near it.")
+    signal_over_canal: float = _measure("Signal of the disc over that of the dural sac near it.")
+    signal_nucleus_over_annulus: float = _measure(
+        "Signal of the disc's middle over that of its front and back."
+    )
+
+    @classmethod
+    def meanings(cls) -> dict[str, str]:
+        """Say what every ratio is, by name, in order."""
+        return {item.name: str(item.metadata["doc"]) for item in fields(cls)}
+
+    def values(self) -> dict[str, float]:
+        """Ratios by name, in order."""
+        return {name: float(getattr(self, name)) for name in self.meanings()}
+
+
 @dataclass(frozen=True, slots=True)
 class DiscResult:
     """Everything known of one disc."""
@@ -209,6 +231,9 @@ class DiscResult:
     """All flags of the disc, from separating and from every later stage."""
     z_scores: Mapping[str, float] = field(default_factory=dict)
     """Distance from the reference population's mean in its standard deviations, by measure."""
+    intensity: Intensity = field(default_factory=Intensity)
+    contributions: Mapping[str, float] = field(default_factory=dict)
+    """What each feature adds to the log-odds of narrowing (SHAP values), by feature."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,15 @@ from discometry.core.volume import Volume
 
 __all__ = [
     "Interval",
+    "accuracy",
     "auprc",
     "auroc",
     "average_symmetric_surface_distance",
     "balanced_accuracy",
     "bootstrap_interval",
     "brier",
+    "calibration_curve",
+    "calibration_slope",
     "dice",
     "f1",
     "hausdorff95",
@@ -192,6 +195,45 @@ def brier(truth: ArrayLike, probability: ArrayLike) -> float:
     """Mean squared difference between probability and outcome (Brier 1950): 0 is perfect."""
     positive, values = _labelled(truth, probability)
     return float(np.mean((values - positive) ** 2)) if values.size else float("nan")
+
+
+def accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Share of right answers, which is also the micro-averaged F1 of both classes; NaN for none."""
+    positive, called = _masks(truth, predicted)
+    return float((positive == called).mean()) if positive.size else float("nan")
+
+
+def calibration_slope(truth: ArrayLike, probability: ArrayLike) -> float:
+    """Slope of the outcome's log-odds over the predicted log-odds (Cox 1958): 1 is perfect.
+
+    Below 1, probabilities are too extreme; above 1, too timid. By maximum likelihood; NaN where one class is
+    missing, where all probabilities are alike, or where they part the classes wholly.
+    """
+    positive, values = _labelled(truth, probability)
+    values = np.clip(values, 1e-6, 1 - 1e-6)
+    logit = np.log(values / (1 - values))
+    if positive.all() or not positive.any() or np.ptp(logit) < 1e-9:
+        return float("nan")
+    design = np.stack([logit, np.ones_like(logit)], axis=1)
+    weights = np.array([1.0, 0.0])
+    for _ in range(50):
+        chance = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
+        curvature = design.T @ (design * (chance * (1 - chance))[:, None])
+        if np.linalg.cond(curvature) > 1e12:
+            return float("nan")
+        step = np.linalg.solve(curvature, design.T @ (positive - chance))
+        weights = weights + np.clip(step, -2, 2)
+        if np.abs(step).max() < 1e-8:
+            return float(weights[0])
+    return float("nan")
+
+
+def calibration_curve(truth: ArrayLike, probability: ArrayLike, *, bins: int = 6) -> FloatArray:
+    """Mean predicted probability, observed share and number, (b, 3), for bins of about equal number."""
+    positive, values = _labelled(truth, probability)
+    parts = np.array_split(np.argsort(values, kind="stable"), min(bins, max(1, len(values))))
+    rows = [(values[part].mean(), positive[part].mean(), len(part)) for part in parts if len(part)]
+    return np.array(rows, dtype=np.float64).reshape(-1, 3)
 
 
 def _labelled(truth: ArrayLike, score: ArrayLike) -> tuple[BoolArray, FloatArray]:

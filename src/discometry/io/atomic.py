@@ -12,7 +12,7 @@ from pathlib import Path
 
 from discometry.core.errors import OutputError
 
-__all__ = ["check_folder", "new_file", "new_folder"]
+__all__ = ["check_folder", "check_room", "new_file", "new_folder"]
 
 
 @contextmanager
@@ -75,6 +75,32 @@ def check_folder(path: Path, *, ours: Callable[[Path], bool]) -> None:
             f"'{above}' cannot be written",
             expected="a folder with permission to write",
             action="choose another folder or change its permissions",
+        )
+
+
+def check_room(folder: Path, size_bytes: int, what: str) -> None:
+    """Refuse to write what the disk has no room for.
+
+    Parameters
+    ----------
+    folder
+        An existing folder on that disk.
+    size_bytes
+        How much is going to be written.
+    what
+        What that is, for the message.
+
+    Raises
+    ------
+    OutputError
+        If the disk is short.
+    """
+    free = shutil.disk_usage(folder).free
+    if size_bytes > free:
+        raise OutputError(
+            f"{what} takes {size_bytes / 1e6:,.1f} MB; the disk of '{folder}' has {free / 1e6:,.1f} MB left",
+            expected="room for it",
+            action="make room or choose another folder, then run the same command again",
         )
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,21 +13,20 @@ import numpy as np
 import pandas as pd
 
 from discometry.core.anatomy import label_of_level
-from discometry.core.errors import DiscometryError, InputError, OutputError
-from discometry.core.records import Geometry, StudyResult
+from discometry.core.errors import InputError, OutputError
+from discometry.core.records import Geometry, Intensity, StudyResult
 from discometry.core.reference import REFERENCE_MEASURES
 from discometry.core.volume import Volume
 from discometry.io.atomic import check_folder, new_folder
-from discometry.io.headers import data_file
 from discometry.io.images import read_image, read_mask, write_volume
 from discometry.io.meshes import Mesh, disc_surface, read_ply, write_ply
 
 __all__ = [
     "FORMAT_VERSION",
+    "SHAP",
     "Manifest",
     "StudyFiles",
     "check_output",
-    "content_hash",
     "disc_columns",
     "discs_table",
     "is_whole",
@@ -61,6 +58,8 @@ _POSES = (
     *("pose_turn_left_deg", "pose_turn_posterior_deg", "pose_turn_superior_deg"),
 )
 _WORDS = ("study", "level", "flags")
+SHAP = "shap_"
+"""How the columns begin that say what a feature adds to the log-odds of narrowing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +71,7 @@ class Manifest:
     input: str
     """Name of the input file or folder, without its path."""
     input_sha256: str
-    """Hash of the input, see :func:`content_hash`."""
+    """Hash of the input, see :func:`~discometry.io.study_input.content_hash`."""
     bundle: str | None
     """Name of the model bundle."""
     bundle_sha256: str | None
@@ -189,13 +188,15 @@ def discs_table(result: StudyResult) -> pd.DataFrame:
     ``study, label, level, flags``; the first measures of :class:`~discometry.core.records.Geometry` up to
     ``volume_mm3``, then their standard errors (``_se``); every further measure followed by its own;
     ``z_..`` of those that the reference population has; ``reconstruction_iou``, ``shape_plausibility``, the
-    pose (``pose_..``) where the latents do not hold it, ``latent_1`` .. ``latent_k``,
+    pose (``pose_..``) where the latents do not hold it, ``latent_1`` .. ``latent_k``; the signal against its
+    surroundings (``signal_..``); what each feature adds to the log-odds of narrowing (``shap_..``), and
     ``narrowing_probability``.
     """
     latents = max((len(found.encoding.latents) for found in result.discs), default=0)
     names = [f"latent_{n + 1}" for n in range(latents)]
     poses = _POSES if any(found.encoding.pose for found in result.discs) else ()
-    columns = disc_columns(latents=latents, poses=bool(poses))
+    shares = tuple(dict.fromkeys(name for found in result.discs for name in found.contributions))
+    columns = disc_columns(latents=latents, poses=bool(poses), shares=shares)
     rows = [
         {
             "study": result.study,
@@ -209,6 +210,8 @@ def discs_table(result: StudyResult) -> pd.DataFrame:
             "shape_plausibility": found.encoding.plausibility,
             **dict(zip(poses, found.encoding.pose, strict=False)),
             **dict(zip(names, found.encoding.latents, strict=True)),
+            **found.intensity.values(),
+            **{f"{SHAP}{name}": value for name, value in found.contributions.items()},
             "narrowing_probability": found.narrowing_probability,
         }
         for found in result.discs
@@ -216,8 +219,11 @@ def discs_table(result: StudyResult) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def disc_columns(*, latents: int, poses: bool) -> list[str]:
-    """Order of the columns of :func:`discs_table`, for a shape model of so many latents."""
+def disc_columns(*, latents: int, poses: bool, shares: Sequence[str] = ()) -> list[str]:
+    """Order of the columns of :func:`discs_table`, for a shape model of so many latents.
+
+    ``shares`` are the features of which it is told what they add to the log-odds of narrowing.
+    """
     return [
         *("study", "label", "level", "flags"),
         *_measure_columns(),
@@ -225,6 +231,8 @@ def disc_columns(*, latents: int, poses: bool) -> list[str]:
         *("reconstruction_iou", "shape_plausibility"),
         *(_POSES if poses else ()),
         *(f"latent_{n + 1}" for n in range(latents)),
+        *Intensity.meanings(),
+        *(f"{SHAP}{name}" for name in shares),
         "narrowing_probability",
     ]
 
@@ -276,30 +284,6 @@ def _meshes(folder: Path, labels: Volume) -> dict[int, Mesh]:
         return {label_of_level(file.stem.replace("_", "/")): read_ply(file) for file in files}
     found = np.unique(labels.array[labels.array > 0])
     return {int(label): disc_surface(labels.with_array(labels.array == label)) for label in found}
-
-
-def content_hash(path: Path) -> str:
-    """Hash an input (SHA-256): the bytes of a file, or names and bytes of several.
-
-    Several are the files of a folder, and an ``.mhd`` or ``.nhdr`` header with its data file.
-    """
-    path = Path(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    if not path.is_dir():
-        with contextlib.suppress(
-            ValueError, KeyError, DiscometryError
-        ):  # a header too broken to name its data
-            files.append(data_file(path))
-        files = list(dict.fromkeys(files))
-    digest = hashlib.sha256()
-    for file in files:
-        if len(files) > 1:
-            name = file.relative_to(path) if path.is_dir() else Path(file.name)
-            digest.update(name.as_posix().encode() + b"\0" + str(file.stat().st_size).encode() + b"\0")
-        with file.open("rb") as stream:
-            while part := stream.read(1 << 20):
-                digest.update(part)
-    return digest.hexdigest()
 
 
 def _mesh_name(level: str) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from discometry.core.errors import DiscometryError
+from discometry.io.headers import data_file
 from discometry.io.images import study_name
-from discometry.io.results import content_hash
 
-__all__ = ["StudyInput"]
+__all__ = ["StudyInput", "content_hash"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,30 @@ class StudyInput:
         """Hash what is on the disk now, and give the options that go with it, as a manifest holds both."""
         options = {"mask": self.mask, "convention": self.convention, "series": self.series}
         return content_hash(self.source), options | _named(self.image)
+
+
+def content_hash(path: Path) -> str:
+    """Hash an input (SHA-256): the bytes of a file, or names and bytes of several.
+
+    Several are the files of a folder, and an ``.mhd`` or ``.nhdr`` header with its data file.
+    """
+    path = Path(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    if not path.is_dir():
+        with contextlib.suppress(
+            ValueError, KeyError, DiscometryError
+        ):  # a header too broken to name its data
+            files.append(data_file(path))
+        files = list(dict.fromkeys(files))
+    digest = hashlib.sha256()
+    for file in files:
+        if len(files) > 1:
+            name = file.relative_to(path) if path.is_dir() else Path(file.name)
+            digest.update(name.as_posix().encode() + b"\0" + str(file.stat().st_size).encode() + b"\0")
+        with file.open("rb") as stream:
+            while part := stream.read(1 << 20):
+                digest.update(part)
+    return digest.hexdigest()
 
 
 def _named(image: str | Path | None) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""The narrowing classifier: boosted trees, and the logistic map that calibrates them."""
+"""The narrowing classifier: logistic regression, whose every answer is a sum that one can read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,60 +11,49 @@ from numpy.typing import NDArray
 from discometry.core.errors import BundleError
 from discometry.io.bundle import Component
 
-if TYPE_CHECKING:
-    from xgboost import Booster
-
-__all__ = ["Classifier", "calibrated", "classifier_component", "load_classifier", "margins"]
+__all__ = ["Classifier", "classifier_component", "load_classifier"]
 
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Classifier:
-    """Boosted trees with calibration: the probability is ``1 / (1 + exp(-(slope * margin + offset)))``.
+    """Log-odds are ``offset + sum(weights * (features - middle))``; a feature not known adds nothing."""
 
-    ``margin`` is the trees' raw output (log-odds); slope and offset are Platt's (1999).
-    """
-
-    trees: Booster
-    """XGBoost trees on the features, NaN where one is not known."""
     features: tuple[str, ...]
     """Names of the features, in order."""
-    slope: float = 1.0
-    """Factor on the trees' log-odds."""
-    offset: float = 0.0
-    """Added to the scaled log-odds."""
+    middle: FloatArray
+    """Mean of each feature, (F,), over the discs it was trained on."""
+    weights: FloatArray
+    """Log-odds for each unit of a feature, (F,)."""
+    offset: float
+    """Log-odds of a disc that is the mean of all."""
+
+    def contributions(self, features: FloatArray) -> FloatArray:
+        """Give what each feature adds to the log-odds, NxF; for a linear model these are its SHAP values.
+
+        Lundberg and Lee (2017, NeurIPS), taking the features as independent.
+        """
+        shares: FloatArray = (features - self.middle) * self.weights
+        return np.where(np.isfinite(shares), shares, 0.0)
 
     def probabilities(self, features: FloatArray) -> FloatArray:
-        """Map features, NxF in the order of ``self.features``, to calibrated probabilities, N."""
-        return calibrated(margins(self.trees, features), self.slope, self.offset)
-
-
-def margins(trees: Booster, features: FloatArray) -> FloatArray:
-    """Give the trees' log-odds, N, of features, NxF."""
-    from xgboost import DMatrix
-
-    if not len(features):
-        return np.empty(0)
-    found: FloatArray = trees.predict(DMatrix(features), output_margin=True).astype(np.float64)
-    return found
-
-
-def calibrated(margin: FloatArray, slope: float, offset: float) -> FloatArray:
-    """Map log-odds to probabilities by a logistic map."""
-    probability: FloatArray = 1 / (1 + np.exp(-(slope * margin + offset)))
-    return probability
+        """Map features, NxF, to probabilities, N."""
+        log_odds = self.offset + self.contributions(features).sum(axis=1)
+        probability: FloatArray = 1 / (1 + np.exp(-log_odds))
+        return probability
 
 
 def classifier_component(classifier: Classifier, **card: Any) -> Component:
     """Pack a classifier for a bundle; ``card`` joins the config as notes."""
     config = {
+        "kind": "logistic",
         "features": list(classifier.features),
-        "calibration": {"slope": classifier.slope, "offset": classifier.offset},
+        "offset": classifier.offset,
         **card,
     }
-    payload = bytes(classifier.trees.save_raw(raw_format="ubj"))
-    return Component("classifier", config=config, tensors={}, payload=payload)
+    tensors = {"middle": classifier.middle, "weights": classifier.weights}
+    return Component("classifier", config=config, tensors=tensors, payload=None)
 
 
 def load_classifier(component: Component) -> Classifier:
@@ -73,23 +62,22 @@ def load_classifier(component: Component) -> Classifier:
     Raises
     ------
     BundleError
-        If the trees cannot be read, or are not of the features that the config names.
+        If it is of another kind, or its weights are not those of the features that the config names.
     """
-    from xgboost import Booster
-    from xgboost.core import XGBoostError
-
     try:
+        if component.config["kind"] != "logistic":
+            raise ValueError(f"kind {component.config['kind']!r}")
         features = tuple(str(name) for name in component.config["features"])
-        calibration = component.config["calibration"]
-        slope, offset = float(calibration["slope"]), float(calibration["offset"])
-        trees = Booster({"nthread": 1})
-        trees.load_model(bytearray(component.payload or b""))
-        if trees.num_features() != len(features):
-            raise ValueError(f"{trees.num_features()} features in the trees, {len(features)} in the config")
-    except (KeyError, TypeError, ValueError, XGBoostError) as error:
+        middle, weights = (np.array(component.tensors[name], np.float64) for name in ("middle", "weights"))
+        offset = float(component.config["offset"])
+        if not middle.shape == weights.shape == (len(features),):
+            raise ValueError(f"{len(features)} features, and weights of shape {weights.shape}")
+        if not (np.isfinite(middle).all() and np.isfinite(weights).all() and np.isfinite(offset)):
+            raise ValueError("weights that are not finite")
+    except (KeyError, TypeError, ValueError) as error:
         raise BundleError(
             f"a classifier that cannot be read ({str(error).splitlines()[0]})",
-            expected="XGBoost trees with their features and calibration",
+            expected="a logistic model with a weight for each of its features",
             action="train the classifier again, or use the shipped bundle",
         ) from error
-    return Classifier(trees, features, slope, offset)
+    return Classifier(features, middle, weights, offset)

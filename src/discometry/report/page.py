@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from discometry.core.anatomy import LEVELS, level_of_label
+from discometry.io.results import SHAP
 from discometry.report.figures import (
     Picture,
     colour_of_label,
@@ -20,14 +21,17 @@ from discometry.report.figures import (
     text_on,
 )
 from discometry.report.planes import DiscRegion, find_regions
+from discometry.report.reasons import Answer, reasons_of
 from discometry.report.scene import build_scene, draw_meshes, thin_mesh
 from discometry.report.wording import (
     MAIN_COLUMNS,
     MISSING,
     FlagMeaning,
     Measure,
+    mark_of_score,
     meaning_of_flag,
     measure_of_column,
+    number_of,
     reason_missing,
 )
 
@@ -66,11 +70,16 @@ class DiscName:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A number as shown; ``reason`` says why it is missing, ``percent`` is the length of its bar."""
+    """A number as shown.
+
+    ``reason`` says why it is missing, ``percent`` is the length of its bar, ``mark`` a word for the
+    unusual.
+    """
 
     text: str
     reason: str = ""
     percent: float | None = None
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +176,8 @@ def render_report(study: StudyFiles, *, assets: str = "") -> str:
     scores = [measure for measure in measures if measure.column.startswith("z_")]
     further = [measure for measure in measures if measure not in main and measure not in scores]
     records = _records(study.discs)
+    has_image = study.image is not None
+    reasons = reasons_of(records)
     return (
         environment()
         .get_template("report.html.j2")
@@ -176,7 +187,7 @@ def render_report(study: StudyFiles, *, assets: str = "") -> str:
             bundle=manifest["bundle"] or "",
             levels=[region.level for region in downwards],
             flags=_flag_entries(records, study.manifest.flags),
-            has_image=study.image is not None,
+            has_image=has_image,
             sections=(
                 draw_sagittal(study.labels, study.image, regions),
                 draw_coronal(study.labels, study.image, regions),
@@ -184,9 +195,11 @@ def render_report(study: StudyFiles, *, assets: str = "") -> str:
             axials=_captioned(downwards, draw_axials(study.image, downwards)),
             still=draw_meshes(meshes) if meshes else None,
             scene=build_scene(meshes) if meshes else None,
-            main=_table(records, main),
-            further=_table(records, further),
-            scores=_table(records, scores),
+            main=_table(records, main, image=has_image),
+            further=_table(records, further, image=has_image),
+            scores=_table(records, scores, image=has_image),
+            reasons=reasons,
+            answers=_named(reasons.answers) if reasons else [],
             lordosis=_lordosis(study.manifest.lordosis),
             manifest=tuple(_flatten(manifest)),
             files=_files(study.folder),
@@ -214,14 +227,21 @@ def _captioned(regions: Sequence[DiscRegion], pictures: Sequence[Picture]) -> li
     return [(_name(region.label), picture) for region, picture in zip(regions, pictures, strict=True)]
 
 
+def _named(answers: Sequence[Answer]) -> list[tuple[DiscName, Answer]]:
+    return [(_name(answer.label), answer) for answer in answers]
+
+
 def _name(label: int) -> DiscName:
     colour = colour_of_label(label)
     return DiscName(level_of_label(label), colour, text_on(colour))
 
 
 def _is_measure(column: str) -> bool:
-    """Whether a column is shown; the pose serves to draw a shape again, which a page does not."""
-    return column not in _NOT_MEASURES and not column.endswith("_se") and not column.startswith("pose_")
+    """Whether a column stands in a table.
+
+    The pose serves to draw a shape again, which a page does not; shares of the probability are drawn as bars.
+    """
+    return not (column in _NOT_MEASURES or column.endswith("_se") or column.startswith(("pose_", SHAP)))
 
 
 def _records(discs: pd.DataFrame) -> list[dict[str, Any]]:
@@ -245,12 +265,12 @@ def _flag_entries(records: Sequence[Mapping[str, Any]], of_study: Sequence[str])
     return sorted(entries, key=lambda entry: (not entry.meaning.quality, bool(entry.levels)))
 
 
-def _table(records: Sequence[Mapping[str, Any]], measures: Sequence[Measure]) -> Table:
+def _table(records: Sequence[Mapping[str, Any]], measures: Sequence[Measure], *, image: bool) -> Table:
     rows = []
     gaps: dict[tuple[str, str], list[str]] = {}
     for record in records:
         flags = _words(record.get("flags"))
-        cells = tuple(_cell(record, measure, flags) for measure in measures)
+        cells = tuple(_cell(record, measure, flags, image=image) for measure in measures)
         for measure, cell in zip(measures, cells, strict=True):
             if cell.reason:
                 gaps.setdefault((measure.title, cell.reason), []).append(str(record["level"]))
@@ -269,20 +289,13 @@ def _told(gaps: Mapping[tuple[str, str], Sequence[str]], measures: int) -> tuple
     )
 
 
-def _cell(record: Mapping[str, Any], measure: Measure, flags: Sequence[str]) -> Cell:
-    value = _number(record.get(measure.column))
+def _cell(record: Mapping[str, Any], measure: Measure, flags: Sequence[str], *, image: bool) -> Cell:
+    value = number_of(record.get(measure.column))
     if not math.isfinite(value):
-        return Cell(MISSING, reason=reason_missing(measure.column, flags))
-    text = measure.show(value, _number(record.get(f"{measure.column}_se")))
-    return Cell(text, percent=round(100 * value, 1) if measure.unit == "%" else None)
-
-
-def _number(value: object) -> float:
-    """Take a cell as a number; what is none counts as missing."""
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return math.nan
+        return Cell(MISSING, reason=reason_missing(measure.column, flags, image=image))
+    text = measure.show(value, number_of(record.get(f"{measure.column}_se")))
+    mark = mark_of_score(value) if measure.column.startswith("z_") else ""
+    return Cell(text, percent=round(100 * value, 1) if measure.unit == "%" else None, mark=mark)
 
 
 def _lordosis(found: Mapping[str, Any] | None) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from discometry.core.records import Geometry
+from discometry.core.records import Geometry, Intensity
 
 __all__ = [
     "MAIN_COLUMNS",
@@ -14,9 +14,14 @@ __all__ = [
     "FlagMeaning",
     "Measure",
     "format_number",
+    "mark_of_score",
     "meaning_of_flag",
     "measure_of_column",
+    "number_of",
+    "per_hundred",
     "reason_missing",
+    "title_of_feature",
+    "verdict_of_probability",
 ]
 
 MISSING = "–"
@@ -57,6 +62,9 @@ _TITLES = {
     "narrowing_probability": "Narrowing",
     "reconstruction_iou": "Latent fit (IoU)",
     "shape_plausibility": "Shape plausibility",
+    "signal_over_vertebrae": "Signal over bone marrow",
+    "signal_over_canal": "Signal over dural sac",
+    "signal_nucleus_over_annulus": "Signal, middle over edges",
     "paper_height_mm": "Paper: height",
     "paper_width_ap_mm": "Paper: AP width",
     "paper_width_lateral_mm": "Paper: lateral width",
@@ -70,6 +78,18 @@ _OTHER_MEANINGS = {
     "reconstruction_iou": "Overlap of the disc with the shape decoded from its latents; 1 is perfect.",
     "shape_plausibility": "Share of the model's training discs at least as unusual; 0: unlike all of them.",
 }
+
+_FEATURES = {
+    "level_place": "Level",
+    "height_over_width_ap": "Height over AP width",
+    "height_over_neighbours": "Height over the discs beside it",
+    "height_over_patient": "Height over the patient’s other discs",
+    "width_ap_over_patient": "AP width over the patient’s other discs",
+    "endplate_concavity_mm": "Middle height less that of the edges",
+    "age_years": "Age",
+    "sex_female": "Sex",
+}
+"""What a classifier may be given beside the measures of the table."""
 
 # Longest ending first, because "_mm" ends no other.
 _UNITS = (
@@ -94,9 +114,12 @@ class Measure:
     def show(self, value: float, error: float = math.nan) -> str:
         """Write a value, with its standard error where that is known, without the unit.
 
-        An error too small for the value's decimals has one more.
+        An error too small for the value's decimals has one more. A probability that is not certain is not
+        shown as 0 or 100.
         """
         scale = 100.0 if self.unit == "%" else 1.0
+        if self.unit == "%" and (0 < value < 0.01 or 0.99 < value < 1):
+            return "< 1" if value < 0.5 else "> 99"
         text = format_number(value * scale, decimals=self.decimals)
         if math.isfinite(value) and math.isfinite(error):
             small = error * scale < 0.5 * 10.0**-self.decimals
@@ -124,7 +147,7 @@ def format_number(value: float, *, decimals: int) -> str:
 
 def measure_of_column(column: str) -> Measure:
     """Describe a column of ``discs.csv``, known or not, by its name and the unit that ends it."""
-    meanings = Geometry.meanings() | _OTHER_MEANINGS
+    meanings = Geometry.meanings() | Intensity.meanings() | _OTHER_MEANINGS
     title, meaning = _TITLES.get(column, ""), meanings.get(column, "")
     for ending, unit, decimals in _UNITS:
         if column.endswith(ending):
@@ -138,7 +161,72 @@ def measure_of_column(column: str) -> Measure:
         return Measure(
             column, f"Latent {number}", "", 2, "A coordinate of the disc's shape; SDs from the mean."
         )
-    return Measure(column, title or _sentence(column), "", 3, meaning)
+    return Measure(
+        column, title or _sentence(column), "", 2 if column in Intensity.meanings() else 3, meaning
+    )
+
+
+def title_of_feature(name: str) -> str:
+    """Name what the classifier was given, without its unit."""
+    return _FEATURES.get(name) or measure_of_column(name).title
+
+
+def number_of(value: object) -> float:
+    """Take a cell as a number; what is none counts as missing."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def mark_of_score(value: float) -> str:
+    """Say in a word that a z-score, as shown, is 2 or more from the reference's mean; nothing if it is not.
+
+    Examples
+    --------
+    >>> mark_of_score(-2.3), mark_of_score(1.94), mark_of_score(1.96)
+    ('low', '', 'high')
+    """
+    shown = round(value, 1)
+    return "high" if shown >= 2 else "low" if shown <= -2 else ""
+
+
+def per_hundred(chance: float) -> str:
+    """Write a probability in whole per cent, but never one that is not certain as 0 or 100.
+
+    Examples
+    --------
+    >>> per_hundred(0.644), per_hundred(0.001), per_hundred(0.999)
+    ('64 %', 'under 1 %', 'over 99 %')
+    """
+    if 0.01 <= chance <= 0.99:
+        return f"{format_number(100 * chance, decimals=0)} %"
+    return "under 1 %" if chance < 0.5 else "over 99 %"
+
+
+_VERDICTS = (
+    (0.1, "very probably not narrowed"),
+    (0.4, "probably not narrowed"),
+    (0.6, "undecided"),
+    (0.9, "probably narrowed"),
+    (math.inf, "very probably narrowed"),
+)
+
+
+def verdict_of_probability(chance: float) -> tuple[str, str]:
+    """Put a probability of narrowing, as shown, into words: a verdict, and what is meant by it.
+
+    Examples
+    --------
+    >>> verdict_of_probability(0.64)
+    ('probably narrowed', 'Of 100 discs with this answer, about 64 would be graded as narrowed.')
+    """
+    verdict = next(words for bound, words in _VERDICTS if round(chance, 2) < bound)
+    number = format_number(100 * chance, decimals=0)
+    if not 0.01 <= chance <= 0.99:
+        number = "fewer than 1" if chance < 0.5 else "more than 99"
+    about = "about " if number[0].isdigit() else ""
+    return verdict, f"Of 100 discs with this answer, {about}{number} would be graded as narrowed."
 
 
 def _sentence(name: str) -> str:
@@ -217,8 +305,19 @@ def meaning_of_flag(flag: str) -> FlagMeaning:
     return known
 
 
-def reason_missing(column: str, flags: Collection[str]) -> str:
-    """Say why a disc has no value in a column, as the end of a sentence."""
+_NO_SIGNAL = {
+    "signal_over_vertebrae": "no vertebra is labelled near it, or it has no signal",
+    "signal_over_canal": "no canal is labelled near it, or it has no signal",
+    "signal_nucleus_over_annulus": "too few of its voxels are seen, or they have no signal",
+}
+
+
+def reason_missing(column: str, flags: Collection[str], *, image: bool = True) -> str:
+    """Say why a disc has no value in a column, as the end of a sentence; ``image``: whether there was one."""
+    if column.startswith("signal_") and not image:
+        return "no image was given"
+    if column in _NO_SIGNAL:
+        return _NO_SIGNAL[column]
     if column == "narrowing_probability":
         return "the disc's height is not known"
     if column.startswith("latent_") or column in ("reconstruction_iou", "shape_plausibility"):

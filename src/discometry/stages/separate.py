@@ -15,7 +15,7 @@ in its plane are the disc. Otherwise the connected parts of the disc voxels are 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -134,9 +134,13 @@ def separate(labels: Volume, config: SeparateConfig | None = None) -> Spine:
     for part in discs:
         output[tuple(part.voxels.T)] = part.code
     records = tuple(_disc(source.grid, part) for part in sorted(discs, key=lambda one: one.code))
-    bone = np.isin(source.array, sorted(convention.vertebrae))
-    vertebrae = Volume(source.grid, bone) if bone.any() else None
-    return Spine(Volume(source.grid, output).like(labels.grid), records, vertebrae)
+    vertebrae, canal = (_mask(source, kind) for kind in (convention.vertebrae, convention.canal))
+    return Spine(Volume(source.grid, output).like(labels.grid), records, vertebrae, canal)
+
+
+def _mask(labels: Volume, values: Collection[int]) -> Volume | None:
+    inside = np.isin(labels.array, sorted(values))
+    return Volume(labels.grid, inside) if inside.any() else None
 
 
 def _no_disc(convention: Convention, values: Sequence[int]) -> LabelError:

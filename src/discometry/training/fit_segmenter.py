@@ -173,6 +173,7 @@ def fit_segmenter(
         steps=result.history[result.best_epoch].step,
         hours=round(sum(record.seconds for record in result.history) / 3600, 2),
         trained_on=[f"{len(train_real)} scans", f"{len(phantoms)} phantoms"],
+        patients=sorted({scan.patient for scan in real}),
         validated_on=[scan.name for scan in validation],
         held_out=list(config.held_out),
     )

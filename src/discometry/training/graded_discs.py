@@ -1,108 +1,128 @@
-"""Measured discs with a radiologist's grading, to train the classifier of narrowing on."""
+"""Measured discs with a radiologist's grading, to train the classifier on."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from discometry.core.anatomy import DISC_LABEL_BASE
 from discometry.core.errors import InputError
-from discometry.io.images import read_mask
-from discometry.stages.classify import features
+from discometry.io.images import check_same_grid, read_image, read_mask
+from discometry.io.spider import Cohort, CohortStudy, read_cohort
+from discometry.stages.classify import FEATURES, features
+from discometry.stages.intensity import intensity
 from discometry.stages.measure import measure
 from discometry.stages.separate import separate
+from discometry.training.cross_validation import Outcomes
 
-__all__ = ["GRADINGS", "GradedDiscs", "read_graded_discs", "read_gradings"]
+__all__ = ["TARGETS", "GradedDiscs", "outcome_of", "read_graded_discs"]
 
-GRADINGS = "radiological_gradings.csv"
-"""Name of SPIDER's table of gradings."""
+_LOG = logging.getLogger(__name__)
 
-_COLUMNS = ("Patient", "IVD label", "Disc narrowing")
+TARGETS: Mapping[str, tuple[str, int]] = MappingProxyType(
+    {
+        "narrowing": ("narrowing", 1),
+        "bulging": ("bulging", 1),
+        "herniation": ("herniation", 1),
+        "pfirrmann": ("pfirrmann", 4),
+        "modic": ("modic", 1),
+        "endplate_upper": ("endplate_upper", 1),
+        "endplate_lower": ("endplate_lower", 1),
+        "spondylolisthesis": ("spondylolisthesis", 1),
+    }
+)
+"""What can be predicted: a column of gradings, and the grade from which on a disc is positive."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GradedDiscs:
-    """Discs x features (:data:`~discometry.stages.classify.FEATURES`), patient and grading of each disc."""
+    """Discs x features (:data:`~discometry.stages.classify.FEATURES`), and the outcome of each."""
 
     features: NDArray[np.float64]
-    narrowed: NDArray[np.bool_]
-    patients: NDArray[np.str_]
+    outcomes: Outcomes
 
-    def __post_init__(self) -> None:
-        if not len(self.features) == len(self.narrowed) == len(self.patients):
-            raise InputError(
-                "features, gradings and patients of different length",
-                expected="one of each a disc",
-                action="give the same discs in all three",
-            )
+    def columns(self, names: tuple[str, ...]) -> NDArray[np.float64]:
+        """Give some features, in the order of the names."""
+        return np.ascontiguousarray(self.features[:, [FEATURES.index(name) for name in names]])
 
 
-def read_graded_discs(folder: Path, *, left_out: Sequence[str] = ()) -> GradedDiscs:
-    """Measure the discs of ``folder/masks`` that ``folder/radiological_gradings.csv`` grades.
+def outcome_of(discs: pd.DataFrame, target: str) -> pd.Series[float]:
+    """Give 1 where a disc has the finding, 0 where it has not, NaN where it was not graded.
 
-    The patient is the mask's file name up to its first underscore; a disc's grading is that of
-    ``IVD label`` = mask label - 200, as in SPIDER.
+    Raises
+    ------
+    InputError
+        If there is no such target, or no grading of it.
+    """
+    column, least = TARGETS.get(target, ("", 0))
+    if column not in discs:
+        raise InputError(
+            f"no grading of {target!r}",
+            expected=f"one of {', '.join(name for name in TARGETS if name in discs) or 'SPIDER gradings'}",
+            action="choose one of these, or add its column to the table",
+        )
+    grades = discs[column]
+    return (grades >= least).astype(float).where(grades.notna())
+
+
+def read_graded_discs(source: Path, *, target: str = "narrowing") -> GradedDiscs:
+    """Measure the discs of a cohort's masks that readers have graded.
 
     Parameters
     ----------
-    folder
-        Folder laid out as SPIDER.
-    left_out
-        Patients that are not read.
+    source
+        A cohort, see :func:`~discometry.io.spider.read_cohort`.
+    target
+        One of :data:`TARGETS`.
 
     Raises
     ------
     InputError
-        If the folder holds no mask with gradings.
+        If no disc has a mask and a grading.
     """
-    gradings = read_gradings(folder / GRADINGS)
-    rows: list[NDArray[np.float64]] = []
-    narrowed: list[bool] = []
-    patients: list[str] = []
-    known = {patient for patient, _ in gradings} - set(left_out)
-    for path in sorted((folder / "masks").glob("*")):
-        patient = path.name.split(".")[0].split("_")[0]
-        if patient not in known:
-            continue
-        discs = separate(read_mask(path)).discs
-        table = features([disc.level for disc in discs], [measure(disc) for disc in discs])
-        for disc, row in zip(discs, table, strict=True):
-            grade = gradings.get((patient, disc.label - DISC_LABEL_BASE))
-            if grade is not None:
-                rows.append(row)
-                narrowed.append(grade)
-                patients.append(patient)
-    if not rows:
+    cohort = read_cohort(source).chosen(None)
+    measured = [_measured(one, one.mask) for one in cohort.studies if one.mask]
+    discs, mismatches = cohort.graded(pd.concat(measured, ignore_index=True)) if measured else _none(cohort)
+    for one in mismatches:
+        _LOG.warning("%s: %s; left out: %s", one.study, one.found, one.left_out)
+    outcome = outcome_of(discs, target)
+    known = outcome.notna().to_numpy() & discs["height_mean_mm"].notna().to_numpy()
+    if not known.any():
         raise InputError(
-            f"no graded disc in '{folder}'",
-            expected=f"masks/PATIENT_SERIES.mha beside {GRADINGS}",
+            f"no graded disc in '{source}'",
+            expected="masks/PATIENT_SEQUENCE.mha beside radiological_gradings.csv, or a table with both",
             action="give a folder laid out as SPIDER",
         )
-    return GradedDiscs(np.stack(rows), np.array(narrowed), np.array(patients))
+    chosen = discs[known]
+    patients = chosen["patient"].to_numpy(dtype=str)
+    return GradedDiscs(
+        chosen[list(FEATURES)].to_numpy(dtype=np.float64),
+        Outcomes(outcome[known].to_numpy() > 0, patients),
+    )
 
 
-def read_gradings(path: Path) -> dict[tuple[str, int], bool]:
-    """Read whether each disc is narrowed, by patient and place of the disc (1 = L5/S1).
+def _measured(study: CohortStudy, mask: Path) -> pd.DataFrame:
+    """Measure the discs of one mask, with the signal of its image if there is one."""
+    labels = read_mask(mask)
+    image = None if study.image is None else read_image(study.image)
+    if image is not None:
+        check_same_grid(image, labels)
+        image = image.oriented()
+    spine = separate(labels)
+    geometries = [measure(disc, spine.vertebrae) for disc in spine.discs]
+    signals = [intensity(image, disc, spine.vertebrae, spine.canal) for disc in spine.discs]
+    levels = [disc.level for disc in spine.discs]
+    table = features(levels, geometries, signals, age_years=study.age, sex=study.sex)
+    return pd.DataFrame(table, columns=list(FEATURES)).assign(
+        study=study.study, patient=study.patient, label=[disc.label for disc in spine.discs]
+    )
 
-    Raises
-    ------
-    InputError
-        If the table cannot be read or lacks a column.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return {
-                (row["Patient"].strip(), int(row["IVD label"])): int(row["Disc narrowing"]) > 0
-                for row in csv.DictReader(file)
-            }
-    except (OSError, KeyError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(
-            f"gradings '{path}' are missing or cannot be read",
-            expected=f"a CSV table with whole numbers in {', '.join(_COLUMNS)}",
-            action="give a folder laid out as SPIDER",
-        ) from error
+
+def _none(cohort: Cohort) -> tuple[pd.DataFrame, tuple[()]]:
+    return cohort.gradings.iloc[:0].assign(height_mean_mm=np.nan), ()

@@ -1,0 +1,194 @@
+"""The discs of a cohort as one table: of readers' masks and of a segmenter's, matched to gradings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from discometry.core.anatomy import label_of_level
+from discometry.core.errors import DiscometryError
+from discometry.core.records import Geometry, Intensity
+from discometry.core.scores import (
+    average_symmetric_surface_distance,
+    dice,
+    hausdorff95,
+    iou,
+    surface_points,
+)
+from discometry.core.volume import Volume
+from discometry.io.results import StudyFiles, read_study
+from discometry.io.spider import Cohort, CohortStudy, Mismatch
+from discometry.io.study_input import StudyInput
+from discometry.pipeline import Models, Progress
+from discometry.signed_distance import disc_cube
+from discometry.stages.classify import FEATURES, features
+from discometry.study import analyse_study
+
+__all__ = ["AnalysedDiscs", "Kind", "analyse_studies", "cubes_of", "gather_discs", "segmentation_scores"]
+
+_LOG = logging.getLogger(__name__)
+
+Kind = Literal["true", "predicted"]
+"""Discs of the readers' masks, or of a segmenter's."""
+
+_SAME_DISC = 0.2
+"""A predicted disc is the true one that it overlaps by at least this IoU."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnalysedDiscs:
+    """One row a disc: ``study``, ``patient``, ``label``, all columns of ``discs.csv``, features, gradings."""
+
+    table: pd.DataFrame
+    mismatches: tuple[Mismatch, ...]
+
+
+def analyse_studies(
+    studies: Sequence[CohortStudy], out: Path, kind: Kind, models: Models, *, progress: Progress | None = None
+) -> tuple[Mismatch, ...]:
+    """Analyse studies into result folders, those not done yet, and name those that could not be.
+
+    Parameters
+    ----------
+    studies
+        With masks where ``kind`` is ``true``, with images where it is ``predicted``.
+    out
+        Folder of result folders.
+    models
+        Of :func:`~discometry.study.open_models`.
+    progress
+        Called with what is under way, how much is done, and how much there is.
+    """
+    failed = []
+    for number, one in enumerate(studies):
+        if progress is not None:
+            progress(f"{kind} masks", number, len(studies))
+        source = one.mask if kind == "true" else one.image
+        if source is None or _is_done(one, out):
+            continue
+        image = one.image if kind == "true" else None
+        what = StudyInput(source=source, mask=kind == "true", image=image, name=one.study)
+        try:
+            analyse_study(what, models, out=out)
+        except DiscometryError as error:
+            failed.append(Mismatch(one.study, str(error), f"it from the discs of {kind} masks"))
+            _LOG.warning("%s: %s", one.study, error)
+    return tuple(failed)
+
+
+def gather_discs(cohort: Cohort, true: Path, predicted: Path) -> AnalysedDiscs:
+    """Put the discs of analysed studies into one table, with features and gradings.
+
+    A predicted disc has the gradings of the true disc that it overlaps; it is left out if there is none.
+
+    Parameters
+    ----------
+    cohort
+        Whose studies were analysed.
+    true, predicted
+        Folders of result folders; the latter may be empty, or absent.
+    """
+    found = pd.concat([_described(one, true) for one in _done(cohort, true)], ignore_index=True)
+    found, mismatches = cohort.graded(found.assign(kind="true", true_label=found["label"]))
+    tables = [found]
+    for one in _done(cohort, predicted):
+        truth = found[found["study"] == one.study]
+        if truth.empty:
+            continue
+        own = _described(one, predicted)
+        own["true_label"] = _matched(read_study(predicted / one.study), read_study(true / one.study))
+        graded = [*cohort.gradings.columns.difference(["patient", "label"]), "true_label"]
+        merged = own.dropna(subset="true_label").merge(truth[graded], on="true_label", how="left")
+        tables.append(merged.assign(kind="predicted"))
+    return AnalysedDiscs(pd.concat(tables, ignore_index=True), mismatches)
+
+
+def cubes_of(cohort: Cohort, folder: Path) -> tuple[NDArray[np.bool_], pd.DataFrame]:
+    """Cut the cube of every disc, Nx64x64x64; the table names study, patient and label of each."""
+    cubes, rows = [], []
+    for one in _done(cohort, folder):
+        labels = read_study(folder / one.study).labels.oriented()
+        for label in np.unique(labels.array[labels.array > 0]):
+            cubes.append(disc_cube(labels.with_array(labels.array == label)).array)
+            rows.append({"study": one.study, "patient": one.patient, "label": int(label)})
+    return np.array(cubes, dtype=bool), pd.DataFrame(rows)
+
+
+def segmentation_scores(cohort: Cohort, true: Path, predicted: Path) -> pd.DataFrame:
+    """Score predicted masks disc by disc; a true disc that was not found has an overlap of 0.
+
+    Discs that the image cuts off are left out: readers and segmenter may well disagree about keeping them.
+    """
+    rows = []
+    for one in _done(cohort, predicted):
+        if not _is_done(one, true):
+            continue
+        files = read_study(true / one.study)
+        truth, found = files.labels.array, read_study(predicted / one.study).labels.array
+        whole = {int(row["label"]) for _, row in files.discs.iterrows() if "truncated" not in row["flags"]}
+        for label in sorted(set(np.unique(truth[truth > 0]).tolist()) & whole):
+            own = truth == label
+            over = np.bincount(found[own].astype(int))
+            over[:1] = 0
+            other = found == int(over.argmax()) if over.any() else np.zeros_like(own)
+            rows.append(
+                {
+                    "study": one.study,
+                    "patient": one.patient,
+                    "label": label,
+                    "iou": iou(own, other),
+                    "dice": dice(own, other),
+                    **_distances(files.labels, own, other),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _distances(labels: Volume, own: NDArray[np.bool_], other: NDArray[np.bool_]) -> dict[str, float]:
+    places = np.argwhere(own | other)
+    low, high = places.min(axis=0), places.max(axis=0) + 1
+    a, b = (surface_points(labels.with_array(one).cropped(low, high)) for one in (own, other))
+    return {
+        "surface_distance_mm": average_symmetric_surface_distance(a, b),
+        "hausdorff95_mm": hausdorff95(a, b),
+    }
+
+
+def _described(study: CohortStudy, folder: Path) -> pd.DataFrame:
+    table = read_study(folder / study.study).discs.copy()
+    known = table.to_dict("records")
+    geometries = [Geometry(**{name: row[name] for name in Geometry.names()}) for row in known]
+    signals = [Intensity(**{name: row[name] for name in Intensity.meanings()}) for row in known]
+    levels = table["level"].tolist()
+    found = features(levels, geometries, signals, age_years=study.age, sex=study.sex)
+    further = pd.DataFrame(found, columns=list(FEATURES))
+    further = further[[name for name in FEATURES if name not in table]]
+    return pd.concat([table, further], axis=1).assign(study=study.study, patient=study.patient)
+
+
+def _matched(predicted: StudyFiles, true: StudyFiles) -> list[float]:
+    """Give the label of the true disc that each predicted one overlaps most; NaN where that is too little."""
+    labels = []
+    for level in predicted.discs["level"]:
+        own = predicted.labels.array == label_of_level(level)
+        over = np.bincount(true.labels.array[own].astype(int), minlength=2)
+        over[0] = 0
+        best = int(over.argmax())
+        overlap = iou(own, true.labels.array == best) if over.any() else 0.0
+        labels.append(float(best) if overlap >= _SAME_DISC else float("nan"))
+    return labels
+
+
+def _done(cohort: Cohort, folder: Path) -> list[CohortStudy]:
+    return [one for one in cohort.studies if _is_done(one, folder)]
+
+
+def _is_done(study: CohortStudy, folder: Path) -> bool:
+    return (folder / study.study / "study.json").is_file()
