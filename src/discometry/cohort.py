@@ -10,9 +10,12 @@ import contextlib
 import logging
 import queue
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from discometry import __version__
 from discometry.cohort_study import Outcome, StudyTask, analyse_for_cohort
 from discometry.cohort_worker import Limits, run_study
-from discometry.core.errors import DiscometryError, InputError, OutputError
+from discometry.core.errors import InputError, OutputError
 from discometry.io.bundle import read_bundle
 from discometry.io.cohort_folder import ASSETS, Failure, StudyKey, claim, write_failure
 from discometry.io.manifest import FoundStudies, StudySource, find_studies
@@ -242,7 +245,7 @@ def _work_off(
                 with contextlib.suppress(Exception):  # the models' memory is a courtesy, the work is done
                     client.run(end_idle)
                 return
-        say(f"lost the scheduler; waiting for it at {scheduler}")
+        say(f"lost the scheduler; waiting for it at {scheduler}" if scheduler else "starting new workers")
         left, patience_s = chain(lost, left), options.patience_s
 
 
@@ -284,31 +287,42 @@ def _hand_out(
 ) -> list[StudyTask]:
     """Keep a bounded number of tasks with the scheduler until all are done; give what was lost with it."""
     flying: dict[Future[Any], StudyTask] = {}
+    held: deque[StudyTask] = deque()
     landed: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
     limits = asdict(options.limits)
     looked = -_LOOK_S
     window = 0
-    while True:
-        if time.monotonic() - looked > _LOOK_S:
-            threads = _threads(client)
-            run.workers, window, looked = len(threads), 4 * sum(threads.values()) + 16, time.monotonic()
-            run.tell()
-        for task in islice(tasks, max(0, window - len(flying))):
-            # dask keeps a record of every first part of a key that it ever saw, so that is one for all.
-            key = ("study", task.study, task.run)
-            future = client.submit(run_study, asdict(task), limits, key=key, pure=False)
-            flying[future] = task
-            future.add_done_callback(landed.put)
-        if not flying:
-            return []
-        ready = _landed(landed)
-        if client.status != "running" or any(future.status in ("cancelled", "lost") for future in ready):
-            return list(flying.values())
-        answers = client.gather([future for future in ready if future.status == "finished"])
-        for future in ready:
-            task = flying.pop(future)
-            outcome = _killed(task, future) if future.status == "error" else Outcome.from_json(answers.pop(0))
-            run.take(task.study, outcome)
+    try:
+        while True:
+            if time.monotonic() - looked > _LOOK_S:
+                threads, looked = client.nthreads(), time.monotonic()
+                run.workers, window = len(threads), 4 * sum(threads.values()) + 16
+                run.tell()
+            held.extend(islice(tasks, max(0, window - len(flying))))
+            while held:
+                future = _submitted(client, held[0], limits)
+                flying[future] = held.popleft()
+                future.add_done_callback(landed.put)
+            if not flying:
+                return []
+            ready = _landed(landed)
+            if client.status != "running" or any(future.status in ("cancelled", "lost") for future in ready):
+                break
+            answers = client.gather([future for future in ready if future.status == "finished"])
+            for future in ready:
+                task, failed = flying[future], future.status == "error"
+                outcome = _lost(task, future) if failed else Outcome.from_json(answers.pop(0))
+                del flying[future]
+                run.take(task.study, outcome)
+    except (OSError, CancelledError) as error:  # what dask's calls raise once their scheduler is gone
+        _log.info("the scheduler does not answer: %s", error)
+    return [*flying.values(), *held]
+
+
+def _submitted(client: Client, task: StudyTask, limits: dict[str, Any]) -> Future[Any]:
+    # dask keeps a record of every first part of a key that it ever saw, so that is one for all.
+    key = ("study", task.study, task.run)
+    return client.submit(run_study, asdict(task), limits, key=key, pure=False)
 
 
 def _landed(landed: queue.SimpleQueue[Future[Any]]) -> list[Future[Any]]:
@@ -321,28 +335,23 @@ def _landed(landed: queue.SimpleQueue[Future[Any]]) -> list[Future[Any]]:
     return ready
 
 
-def _threads(client: Client) -> dict[str, int]:
-    """Threads of each worker; none while the scheduler does not answer."""
-    try:
-        return dict(client.nthreads())
-    except (OSError, TimeoutError):
-        return {}
-
-
-def _killed(task: StudyTask, future: Future[Any]) -> Outcome:
-    """Judge a study that dask gave up on: its workers died, again and again, while they had it."""
+def _lost(task: StudyTask, future: Future[Any]) -> Outcome:
+    """Judge a study that dask gave up on, as its workers died again and again, or could not begin it."""
     from distributed import KilledWorker
 
     error = future.exception()
+    lost = partial(Failure, study=task.study, stage="run", input=task.source)
     if not isinstance(error, KilledWorker):
-        raise error or DiscometryError("a task without an answer", expected="one", action="run again")
+        failure = lost(
+            found=f"a dask worker could not begin a study ({type(error).__name__}: {error})",
+            expected="workers with the same discometry as here, and room to start a process",
+            action="mend the workers, and run again",
+        )
+        return Outcome(kind="stop", failure=failure)
     key: StudyKey | None = None
     with contextlib.suppress(OSError):
         key = task.key()
-    failure = Failure(
-        study=task.study,
-        stage="run",
-        input=task.source,
+    failure = lost(
         found="every dask worker that took this study died",
         expected="workers that outlive a study",
         action="see in the workers' logs what ended them, often memory; run again with --retry-failed",
