@@ -34,7 +34,7 @@ class Cohort:
     scheduler: str | None = None
     """Address of a running dask scheduler, such as tcp://host:8786; default: workers on this machine."""
     workers: int | None = None
-    """Workers to start on this machine; default: one for each processor."""
+    """Workers to start on this machine; default: one for each processor, or fewer with --threads."""
     threads: int = 1
     """Processor threads for each study."""
     retry_failed: bool = False

@@ -30,7 +30,7 @@ from discometry.io.manifest import FoundStudies, StudySource, find_studies
 from discometry.isolation import end_idle
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 __all__ = ["CohortOptions", "CohortSummary", "Standing", "run_cohort"]
 
@@ -148,7 +148,7 @@ def run_cohort(
     scheduler
         Address of a dask scheduler; None starts workers on this machine.
     workers
-        How many then; None: one for each processor.
+        How many then; None: as many as the processors have threads for.
     watch
         Called with the standing whenever it changes, and every second.
     say
@@ -238,7 +238,7 @@ def _work_off(
     left: Iterable[StudyTask] = tasks
     patience_s = 0.0
     while True:
-        with _connected(scheduler, workers, patience_s) as client:
+        with _connected(scheduler, workers, options.limits.threads, patience_s) as client:
             say(f"dashboard: {client.dashboard_link}")
             lost = _hand_out(client, iter(left), run, options)
             if not lost:
@@ -250,19 +250,14 @@ def _work_off(
 
 
 @contextmanager
-def _connected(scheduler: str | None, workers: int | None, patience_s: float) -> Iterator[Client]:
+def _connected(
+    scheduler: str | None, workers: int | None, threads: int, patience_s: float
+) -> Iterator[Client]:
     """Start workers on this machine, or reach those of a scheduler within ``patience_s``."""
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     if scheduler is None:
-        local = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        )
-        with local, Client(local) as client:
+        with _local_cluster(workers, threads) as local, Client(local) as client:
             yield client
         return
     end = time.monotonic() + patience_s
@@ -280,6 +275,23 @@ def _connected(scheduler: str | None, workers: int | None, patience_s: float) ->
             time.sleep(_LOOK_S)
     with contextlib.closing(client):
         yield client
+
+
+def _local_cluster(workers: int | None, threads: int) -> LocalCluster:
+    """Start workers that share this machine's processors, at so many threads a study, and its memory."""
+    from dask.system import CPU_COUNT
+    from distributed import LocalCluster
+    from distributed.system import MEMORY_LIMIT
+
+    count = workers or max(1, CPU_COUNT // threads)
+    return LocalCluster(
+        n_workers=count,
+        threads_per_worker=1,
+        processes=True,
+        memory_limit=MEMORY_LIMIT // count,
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+    )
 
 
 def _hand_out(
