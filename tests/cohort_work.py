@@ -20,6 +20,7 @@ from discometry.io.cohort_folder import StudyKey
 from discometry.io.results import FORMAT, Manifest, disc_columns
 
 MIB = 2**20
+WORKER = os.getppid()
 
 
 def behave(task: StudyTask, key: StudyKey, reach: Callable[[str], None]) -> None:
@@ -55,8 +56,12 @@ def _kill_worker_once(task: StudyTask, detail: str) -> None:
     mark = Path(detail)
     if not mark.exists():
         mark.touch()
-        os.kill(os.getppid(), 9)
-        time.sleep(60)
+        _kill_worker(task, detail)
+
+
+def _kill_worker(task: StudyTask, detail: str) -> None:
+    os.kill(WORKER, 9)
+    time.sleep(60)
 
 
 _ACTS: dict[str, Callable[[StudyTask, str], object]] = {
@@ -70,6 +75,7 @@ _ACTS: dict[str, Callable[[StudyTask, str], object]] = {
     "refuse": _refuse,
     "bug": _bug,
     "vanish": _vanish,
+    "kill-worker": _kill_worker,
     "kill-worker-once": _kill_worker_once,
 }
 

@@ -163,6 +163,48 @@ def test_a_worker_killed_mid_study_costs_nothing(scheduler: str, tmp_path: Path)
     assert (summary.done + summary.kept, summary.failures) == (4, ())
 
 
+@pytest.mark.faults
+def test_a_study_that_kills_every_worker_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cohort, "ROUNDS", 1)
+    monkeypatch.setattr(cohort, "NO_WORKERS_S", 15.0)
+    monkeypatch.setenv("PYTHONPATH", python_path())
+    source, out = inputs(tmp_path / "in", k="kill-worker"), tmp_path / "out"
+    summary = run(source, out, None, limits=Limits(time_limit_s=30))
+    assert summary.done + summary.kept == 3
+    (failure,) = summary.failures
+    assert (failure.study, failure.found) == ("k", "every dask worker that took this study died")
+    assert failure.attempts == 4
+    assert failure.key is not None
+    marks = [standing for standing in watched(source, out) if standing.workers]
+    assert (marks[-1].kept, marks[-1].failed) == (3, 1)
+
+
+def watched(source: Path, out: Path) -> list[Standing]:
+    standings: list[Standing] = []
+    run_cohort(source, out, workers=1, analyse=behave, watch=standings.append)
+    return standings
+
+
+def test_workers_that_cannot_begin_stop_the_run(
+    scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import Client
+
+    def begin_nothing(request: dict[str, object], limits: dict[str, object]) -> dict[str, object]:
+        raise ModuleNotFoundError("No module named 'discometry'")
+
+    submit = Client.submit
+
+    def submit_nothing(client: Client, function: object, *arguments: object, **options: object) -> object:
+        return submit(client, begin_nothing, *arguments, **options)
+
+    monkeypatch.setattr(Client, "submit", submit_nothing)
+    with pytest.raises(OutputError, match=r"could not begin a study .*No module named"):
+        run(inputs(tmp_path / "in"), tmp_path / "out", scheduler)
+
+
 _RUN = """
 import sys
 from pathlib import Path

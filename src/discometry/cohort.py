@@ -10,7 +10,7 @@ import contextlib
 import logging
 import queue
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -38,6 +38,12 @@ _log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0
 """Longest time that a scheduler may take to answer a first call."""
+
+ROUNDS = 3
+"""How often dask may give up on a study; each time some workers died that had it, which may be chance."""
+
+NO_WORKERS_S = 60.0
+"""After so long without one of its workers this machine starts new ones: dask may fail to restart them."""
 
 _LOOK_S = 1.0
 
@@ -100,6 +106,7 @@ class _Run:
     kept: int = 0
     workers: int = 0
     failures: dict[str, Failure] = field(default_factory=dict)
+    rounds: Counter[str] = field(default_factory=Counter)
 
     def take(self, study: str, outcome: Outcome) -> None:
         """Count an outcome.
@@ -119,6 +126,13 @@ class _Run:
         self.done += outcome.kind == "done"
         self.kept += outcome.kind == "kept"
         self.tell()
+
+    def may_be_chance(self, task: StudyTask, future: Future[Any]) -> bool:
+        """Tell whether a study whose workers died should have another round, once all others are done."""
+        from distributed import KilledWorker
+
+        self.rounds[task.study] += 1
+        return isinstance(future.exception(), KilledWorker) and self.rounds[task.study] < ROUNDS
 
     def tell(self) -> None:
         self.watch(Standing(self.total, self.done, self.kept, len(self.failures), self.workers))
@@ -240,7 +254,7 @@ def _work_off(
     while True:
         with _connected(scheduler, workers, options.limits.threads, patience_s) as client:
             say(f"dashboard: {client.dashboard_link}")
-            lost = _hand_out(client, iter(left), run, options)
+            lost = _hand_out(client, iter(left), run, options, local=scheduler is None)
             if not lost:
                 with contextlib.suppress(Exception):  # the models' memory is a courtesy, the work is done
                     client.run(end_idle)
@@ -295,22 +309,20 @@ def _local_cluster(workers: int | None, threads: int) -> LocalCluster:
 
 
 def _hand_out(
-    client: Client, tasks: Iterator[StudyTask], run: _Run, options: CohortOptions
+    client: Client, tasks: Iterator[StudyTask], run: _Run, options: CohortOptions, *, local: bool
 ) -> list[StudyTask]:
     """Keep a bounded number of tasks with the scheduler until all are done; give what was lost with it."""
     flying: dict[Future[Any], StudyTask] = {}
     held: deque[StudyTask] = deque()
+    later: deque[StudyTask] = deque()
     landed: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+    crew = _Crew(client, run)
     limits = asdict(options.limits)
-    looked = -_LOOK_S
-    window = 0
     try:
-        while True:
-            if time.monotonic() - looked > _LOOK_S:
-                threads, looked = client.nthreads(), time.monotonic()
-                run.workers, window = len(threads), 4 * sum(threads.values()) + 16
-                run.tell()
-            held.extend(islice(tasks, max(0, window - len(flying))))
+        while crew.look() or not local:
+            held.extend(islice(tasks, max(0, crew.window - len(flying))))
+            if not held and not flying:
+                held, later = later, deque()
             while held:
                 future = _submitted(client, held[0], limits)
                 flying[future] = held.popleft()
@@ -322,13 +334,40 @@ def _hand_out(
                 break
             answers = client.gather([future for future in ready if future.status == "finished"])
             for future in ready:
-                task, failed = flying[future], future.status == "error"
-                outcome = _lost(task, future) if failed else Outcome.from_json(answers.pop(0))
+                task = flying[future]
+                if future.status == "finished":
+                    run.take(task.study, Outcome.from_json(answers.pop(0)))
+                elif run.may_be_chance(task, future):
+                    later.append(task)
+                else:
+                    run.take(task.study, _lost(task, future))
                 del flying[future]
-                run.take(task.study, outcome)
     except (OSError, CancelledError) as error:  # what dask's calls raise once their scheduler is gone
         _log.info("the scheduler does not answer: %s", error)
-    return [*flying.values(), *held]
+    return [*flying.values(), *held, *later]
+
+
+@dataclass(slots=True)
+class _Crew:
+    """The workers that a scheduler has, looked at every second."""
+
+    client: Client
+    run: _Run
+    window: int = 0
+    """How many tasks to have with the scheduler: some for each thread, so that none waits for the client."""
+    looked: float = -_LOOK_S
+    seen: float = field(default_factory=time.monotonic)
+
+    def look(self) -> bool:
+        """Count the workers; tell whether there were any within a minute."""
+        now = time.monotonic()
+        if now - self.looked > _LOOK_S:
+            threads = self.client.nthreads()
+            self.run.workers, self.window, self.looked = len(threads), 4 * sum(threads.values()) + 16, now
+            self.run.tell()
+            if threads:
+                self.seen = now
+        return now - self.seen < NO_WORKERS_S
 
 
 def _submitted(client: Client, task: StudyTask, limits: dict[str, Any]) -> Future[Any]:
@@ -367,7 +406,7 @@ def _lost(task: StudyTask, future: Future[Any]) -> Outcome:
         found="every dask worker that took this study died",
         expected="workers that outlive a study",
         action="see in the workers' logs what ended them, often memory; run again with --retry-failed",
-        attempts=error.allowed_failures + 1,
+        attempts=ROUNDS * (error.allowed_failures + 1),
         key=key,
     )
     write_failure(Path(task.out), failure)
