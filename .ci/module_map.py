@@ -12,6 +12,7 @@ FIRST = (
     "pipeline",
     "study",
     "cohort",
+    "cohort_client",
     "cohort_worker",
     "cohort_study",
     "cohort_tables",

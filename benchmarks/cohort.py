@@ -202,6 +202,8 @@ def kills(folder: Path, *, studies: int, every_s: float, seed: int) -> None:
         if code in (0, 1):
             break
     print(f"under fire: {_counts(folder / 'fire')}")
+    calm, burnt = ((folder / name / "failures.csv").read_text().splitlines() for name in ("calm", "fire"))
+    print("\n".join(f"only under fire: {line}" for line in burnt if line not in calm))
     for name in ("cohort.csv", "cohort.parquet", "failures.csv"):
         same = (folder / "calm" / name).read_bytes() == (folder / "fire" / name).read_bytes()
         print(f"{name}: {'the same, byte for byte' if same else 'DIFFERENT'}")

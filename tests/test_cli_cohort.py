@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from discometry import cli_cohort, cohort
+from discometry import cli_cohort, cohort, cohort_client
 from discometry.cli import main
 from discometry.cohort import CohortSummary, Standing
 from discometry.core.phantom import phantom_grid, render_discs, sample_phantom
@@ -66,7 +66,7 @@ def test_wrong_calls_end_with_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cohort, "ANSWER_S", 0.5)
+    monkeypatch.setattr(cohort_client, "ANSWER_S", 0.5)
     assert main(["cohort", str(scans), "--out", str(tmp_path / "out"), *options]) == 2
     said = capsys.readouterr().err
     assert said.startswith("discometry: ")

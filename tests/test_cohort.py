@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from cohort_work import behave
-from discometry import cohort
+from discometry import cohort_client
 from discometry.cohort import CohortOptions, CohortSummary, Standing, run_cohort
 from discometry.cohort_worker import Limits
 from discometry.core.errors import InputError, OutputError
@@ -119,7 +119,7 @@ def test_bids_derivative(scheduler: str, tmp_path: Path) -> None:
 
 
 def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cohort, "ANSWER_S", 0.5)
+    monkeypatch.setattr(cohort_client, "ANSWER_S", 0.5)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
@@ -167,8 +167,8 @@ def test_a_worker_killed_mid_study_costs_nothing(scheduler: str, tmp_path: Path)
 def test_a_study_that_kills_every_worker_is_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cohort, "ROUNDS", 1)
-    monkeypatch.setattr(cohort, "NO_WORKERS_S", 15.0)
+    monkeypatch.setattr(cohort_client, "ROUNDS", 1)
+    monkeypatch.setattr(cohort_client, "NO_WORKERS_S", 15.0)
     monkeypatch.setenv("PYTHONPATH", python_path())
     source, out = inputs(tmp_path / "in", k="kill-worker"), tmp_path / "out"
     summary = run(source, out, None, limits=Limits(time_limit_s=30))
@@ -209,7 +209,7 @@ _RUN = """
 import sys
 from pathlib import Path
 from cohort_work import behave
-from discometry import cohort
+from discometry import cohort_client
 from discometry.cohort import CohortOptions, run_cohort
 from discometry.core.errors import DiscometryError
 if __name__ == "__main__":
