@@ -304,7 +304,7 @@ def _table(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     if not path.is_file():
         _write_table(make(), path)
     text = {name: str for name in ("study", "patient", "level", "flags", "kind")}
-    return pd.read_csv(path, dtype=text) if path.stat().st_size > 1 else pd.DataFrame()
+    return pd.read_csv(path, dtype=text).copy() if path.stat().st_size > 1 else pd.DataFrame()
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:

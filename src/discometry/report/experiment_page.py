@@ -70,14 +70,14 @@ class WorstCase:
 def write_experiment_page(folder: Path) -> Path:
     """Write ``index.html`` and ``tables.md`` into the folder of a finished experiment; give the former."""
     record = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
-    discs = pd.read_csv(folder / "discs.csv", dtype={"study": str, "patient": str})
-    scores, sweep = (_read(folder / name) for name in ("segmentation.csv", "bottlenecks.csv"))
+    discs, scores, sweep, excluded = (
+        _read(folder / f"{name}.csv") for name in ("discs", "segmentation", "bottlenecks", "excluded")
+    )
     narrowing = _found(folder / "narrowing.json")
     unseen = set(json.loads((folder / "unseen.json").read_text(encoding="utf-8")))
     tables = [_segmentation(scores, unseen), _bottlenecks(sweep, record)]
     tables += [_narrowing(kind, rows, record) for kind, rows in narrowing.items()]
     shown = [table for table in tables if table is not None]
-    excluded = _read(folder / "excluded.csv")
     page = (
         environment()
         .get_template("experiment.html.j2")
@@ -205,7 +205,7 @@ def _headline(narrowing: dict[str, list[dict[str, Any]]]) -> str:
 def _curves(folder: Path, narrowing: dict[str, list[dict[str, Any]]]) -> list[tuple[str, Picture]]:
     if not narrowing:
         return []
-    answers = pd.read_csv(folder / "probabilities.csv")
+    answers = _read(folder / "probabilities.csv")
     found = []
     for kind, rows in narrowing.items():
         own = [row["name"] for row in rows]
@@ -259,7 +259,7 @@ def _told(found: Interval | Sequence[float | None] | None, digits: int, *, sign:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    text = {"study": str, "patient": str}
+    text = dict.fromkeys(("study", "patient", "kind"), str)  # "true" is a word here
     return pd.read_csv(path, dtype=text) if path.is_file() and path.stat().st_size > 1 else pd.DataFrame()
 
 
