@@ -255,7 +255,7 @@ def _told(found: Interval | Sequence[float | None] | None, digits: int, *, sign:
         known = [one for one in (found or ()) if one is not None and math.isfinite(one)]
         return f"{known[0]:.{digits}f}" if found and found[0] is not None and known else MISSING
     value, low, high = (f"{one:{'+' if sign else ''}.{digits}f}".replace("-", "−") for one in found)
-    return f"{value} ({low} to {high})" if "−" in low else f"{value} ({low}–{high})"
+    return f"{value} ({low} to {high})" if sign or "−" in low else f"{value} ({low}–{high})"
 
 
 def _read(path: Path) -> pd.DataFrame:
