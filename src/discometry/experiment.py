@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -44,6 +45,8 @@ from discometry.training.segmenter_folds import SegmenterBudget, train_segmenter
 from discometry.training.shape_card import reconstruction_ious
 
 __all__ = ["ExperimentConfig", "reproduce"]
+
+_LOG = logging.getLogger(__name__)
 
 _RECORD = "experiment.json"
 _FORMAT = "discometry-experiment"
@@ -273,9 +276,15 @@ def _narrowing(
             rows = _with_own_latents(rows, cohort, out / kind, config, out)
         latents = tuple(str(name) for name in rows if str(name).startswith("latent_"))
         comparisons: list[Comparison] = []
-        for one in compare(rows, rivals(rows, latents, config.protocol, config.folds), draws=config.draws):
-            comparisons.append(one)
-            _tell(progress, f"narrowing, {kind}", len(comparisons), 16)
+        try:
+            for one in compare(
+                rows, rivals(rows, latents, config.protocol, config.folds), draws=config.draws
+            ):
+                comparisons.append(one)
+                _tell(progress, f"narrowing, {kind}", len(comparisons), 16)
+        except InputError as error:  # The segmenter may have found too few of the graded discs.
+            _LOG.warning("%s masks are not compared: %s", kind, error)
+            continue
         found[kind] = [one.as_json() for one in comparisons]
         shown = rows[["study", "patient", "label", "level", "positive"]].assign(kind=kind)
         means = {one.name: one.probabilities.mean(axis=1).round(5) for one in comparisons}

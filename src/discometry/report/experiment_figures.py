@@ -31,7 +31,11 @@ def draw_bottlenecks(sweep: pd.DataFrame) -> Picture:
             continue
         low, high = sweep[f"{start}_low"], sweep[f"{start}_high"]
         axes.plot(
-            sweep["latents"], sweep[f"{start}_iou"], f"o{_STYLES[number]}", color=_COLOURS[number + 1], label=name
+            sweep["latents"],
+            sweep[f"{start}_iou"],
+            f"o{_STYLES[number]}",
+            color=_COLOURS[number + 1],
+            label=name,
         )
         axes.fill_between(sweep["latents"], low, high, color=_COLOURS[number + 1], alpha=0.2, linewidth=0)
         told.append(name)
