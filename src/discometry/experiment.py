@@ -116,7 +116,7 @@ def reproduce(
     discs = _table(out / "discs.csv", lambda: _discs(cohort, out, failed, unseen))
     _table(out / "segmentation.csv", lambda: segmentation_scores(cohort, out / "true", out / "predicted"))
     _table(out / "bottlenecks.csv", lambda: _bottlenecks(cohort, out, config, progress))
-    if config.target in discs:
+    if config.target in discs and discs[config.target].notna().any():
         _json(out / "narrowing.json", lambda: _narrowing(discs, cohort, out, config, progress))
     if not (out / "explained").is_dir():
         explain_latents(out / "true", out / "explained", bundle=config.segmenter)

@@ -130,7 +130,7 @@ def _segmentation(scores: pd.DataFrame, unseen: set[str]) -> PlainTable | None:
         "39 patients",
     )
     return PlainTable(
-        "Segmentation of whole discs",
+        "Segmentation of discs",
         ("", "IoU", "Dice", "surface distance, mm", "found (Dice ≥ 0.5)", "discs"),
         (*rows, paper),
         ("Means over discs with 95 % intervals by patient; a disc that was not found counts with 0.",),
