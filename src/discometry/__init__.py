@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from discometry.core.errors import DiscometryError
     from discometry.core.records import Disc, DiscResult, Geometry, StudyResult
     from discometry.core.volume import Grid, Volume
+    from discometry.experiment import reproduce
     from discometry.io.bundle import read_bundle as load_bundle
     from discometry.io.images import read_image, read_mask
     from discometry.stages.measure import measure_mask as measure
@@ -32,6 +33,7 @@ _HOME = {
     "measure": "stages.measure:measure_mask",
     "read_image": "io.images:read_image",
     "read_mask": "io.images:read_mask",
+    "reproduce": "experiment:reproduce",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "measure",
     "read_image",
     "read_mask",
+    "reproduce",
 ]
 
 

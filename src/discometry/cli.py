@@ -217,11 +217,7 @@ class TrainAutoencoder(_NetworkTraining):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainClassifier(_Training):
-    """Train the classifier of disc narrowing, or of another finding, on masks with gradings."""
-
-    target: str = "narrowing"
-    """Which grading to learn: narrowing, bulging, herniation, pfirrmann (4 or more), modic, endplate_upper,
-    endplate_lower, spondylolisthesis."""
+    """Train the classifier of disc narrowing on masks with gradings."""
 
     def run(self) -> int:
         """Train, and say where the bundle is."""
@@ -230,7 +226,7 @@ class TrainClassifier(_Training):
 
         if self.folder is None:
             raise _wrong_call("DATA phantom", "a folder of masks with radiological_gradings.csv")
-        config = ClassifierTraining(target=self.target, folds=Folds(seed=self.seed))
+        config = ClassifierTraining(folds=Folds(seed=self.seed))
         return _said(fit_classifier(self.folder, self.out, config))
 
 

@@ -122,18 +122,14 @@ def cubes_of(cohort: Cohort, folder: Path) -> tuple[NDArray[np.bool_], pd.DataFr
 
 
 def segmentation_scores(cohort: Cohort, true: Path, predicted: Path) -> pd.DataFrame:
-    """Score predicted masks disc by disc; a true disc that was not found has an overlap of 0.
-
-    Discs that the image cuts off are left out: readers and segmenter may well disagree about keeping them.
-    """
+    """Score predicted masks disc by disc; a true disc that was not found has an overlap of 0."""
     rows = []
     for one in _done(cohort, predicted):
         if not _is_done(one, true):
             continue
         files = read_study(true / one.study)
         truth, found = files.labels.array, read_study(predicted / one.study).labels.array
-        whole = {int(row["label"]) for _, row in files.discs.iterrows() if "truncated" not in row["flags"]}
-        for label in sorted(set(np.unique(truth[truth > 0]).tolist()) & whole):
+        for label in np.unique(truth[truth > 0]).tolist():
             own = truth == label
             over = np.bincount(found[own].astype(int))
             over[:1] = 0

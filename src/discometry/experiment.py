@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -44,6 +45,8 @@ from discometry.training.segmenter_folds import SegmenterBudget, train_segmenter
 from discometry.training.shape_card import reconstruction_ious
 
 __all__ = ["ExperimentConfig", "reproduce"]
+
+_LOG = logging.getLogger(__name__)
 
 _RECORD = "experiment.json"
 _FORMAT = "discometry-experiment"
@@ -113,7 +116,7 @@ def reproduce(
     discs = _table(out / "discs.csv", lambda: _discs(cohort, out, failed, unseen))
     _table(out / "segmentation.csv", lambda: segmentation_scores(cohort, out / "true", out / "predicted"))
     _table(out / "bottlenecks.csv", lambda: _bottlenecks(cohort, out, config, progress))
-    if config.target in discs:
+    if config.target in discs and discs[config.target].notna().any():
         _json(out / "narrowing.json", lambda: _narrowing(discs, cohort, out, config, progress))
     if not (out / "explained").is_dir():
         explain_latents(out / "true", out / "explained", bundle=config.segmenter)
@@ -273,9 +276,15 @@ def _narrowing(
             rows = _with_own_latents(rows, cohort, out / kind, config, out)
         latents = tuple(str(name) for name in rows if str(name).startswith("latent_"))
         comparisons: list[Comparison] = []
-        for one in compare(rows, rivals(rows, latents, config.protocol, config.folds), draws=config.draws):
-            comparisons.append(one)
-            _tell(progress, f"narrowing, {kind}", len(comparisons), 16)
+        try:
+            for one in compare(
+                rows, rivals(rows, latents, config.protocol, config.folds), draws=config.draws
+            ):
+                comparisons.append(one)
+                _tell(progress, f"narrowing, {kind}", len(comparisons), 16)
+        except InputError as error:  # The segmenter may have found too few of the graded discs.
+            _LOG.warning("%s masks are not compared: %s", kind, error)
+            continue
         found[kind] = [one.as_json() for one in comparisons]
         shown = rows[["study", "patient", "label", "level", "positive"]].assign(kind=kind)
         means = {one.name: one.probabilities.mean(axis=1).round(5) for one in comparisons}
@@ -304,7 +313,7 @@ def _table(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     if not path.is_file():
         _write_table(make(), path)
     text = {name: str for name in ("study", "patient", "level", "flags", "kind")}
-    return pd.read_csv(path, dtype=text) if path.stat().st_size > 1 else pd.DataFrame()
+    return pd.read_csv(path, dtype=text).copy() if path.stat().st_size > 1 else pd.DataFrame()
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:

@@ -96,17 +96,16 @@ def test_the_classifier_sees_the_features_of_its_options_and_no_other() -> None:
 def test_the_bundle_holds_the_classifier_and_its_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[Path, str]] = []
+    asked: list[Path] = []
 
-    def read(folder: Path, *, target: str) -> GradedDiscs:
-        asked.append((folder, target))
+    def read(folder: Path) -> GradedDiscs:
+        asked.append(folder)
         return graded()
 
     monkeypatch.setattr(module, "read_graded_discs", read)
-    bundle = fit_classifier(tmp_path / "data", tmp_path / "bundle", replace(QUICK, target="bulging"))
-    assert asked == [(tmp_path / "data", "bulging")]
+    bundle = fit_classifier(tmp_path / "data", tmp_path / "bundle", QUICK)
+    assert asked == [tmp_path / "data"]
     component = read_bundle(bundle).component("classifier")
-    assert component.config["target"] == "bulging"
     assert component.config["trained_on"] == "144 discs of 24 patients"
     assert component.config["positive"] == int(graded().outcomes.positive.sum())
     scores = component.config["cross_validation"]

@@ -214,17 +214,19 @@ def calibration_slope(truth: ArrayLike, probability: ArrayLike) -> float:
     logit = np.log(values / (1 - values))
     if positive.all() or not positive.any() or np.ptp(logit) < 1e-9:
         return float("nan")
-    design = np.stack([logit, np.ones_like(logit)], axis=1)
-    weights = np.array([1.0, 0.0])
-    for _ in range(50):
-        chance = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
-        curvature = design.T @ (design * (chance * (1 - chance))[:, None])
-        if np.linalg.cond(curvature) > 1e12:
+    slope, offset = 1.0, 0.0
+    for _ in range(50):  # Newton's steps on two unknowns
+        chance = 1 / (1 + np.exp(-np.clip(slope * logit + offset, -30, 30)))
+        weight, rest = chance * (1 - chance), positive - chance
+        total, first, second = weight.sum(), weight @ logit, weight @ logit**2
+        determinant = second * total - first**2
+        if determinant < 1e-10 * second * total:
             return float("nan")
-        step = np.linalg.solve(curvature, design.T @ (positive - chance))
-        weights = weights + np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-8:
-            return float(weights[0])
+        up, right = rest @ logit, rest.sum()
+        steps = (total * up - first * right) / determinant, (second * right - first * up) / determinant
+        slope, offset = slope + float(np.clip(steps[0], -2, 2)), offset + float(np.clip(steps[1], -2, 2))
+        if max(map(abs, steps)) < 1e-8:
+            return slope
     return float("nan")
 
 

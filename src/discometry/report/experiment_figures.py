@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from discometry.core.anatomy import LEVELS
 from discometry.core.scores import calibration_curve
-from discometry.report.figures import PALETTE, Picture, finish_picture
+from discometry.report.figures import Picture, finish_picture
 
 __all__ = ["draw_answers", "draw_bottlenecks", "draw_by_level"]
 
 _STYLES = ("-", "--", "-.", ":")
+_COLOURS = ("#53606d", "#005a8c", "#E69F00", "#009E73")
+"""Dark enough for lines on white, and told apart by the colour-blind; line styles differ as well."""
 
 
 def draw_bottlenecks(sweep: pd.DataFrame) -> Picture:
@@ -29,9 +31,13 @@ def draw_bottlenecks(sweep: pd.DataFrame) -> Picture:
             continue
         low, high = sweep[f"{start}_low"], sweep[f"{start}_high"]
         axes.plot(
-            sweep["latents"], sweep[f"{start}_iou"], f"o{_STYLES[number]}", color=PALETTE[number], label=name
+            sweep["latents"],
+            sweep[f"{start}_iou"],
+            f"o{_STYLES[number]}",
+            color=_COLOURS[number + 1],
+            label=name,
         )
-        axes.fill_between(sweep["latents"], low, high, color=PALETTE[number], alpha=0.2, linewidth=0)
+        axes.fill_between(sweep["latents"], low, high, color=_COLOURS[number + 1], alpha=0.2, linewidth=0)
         told.append(name)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sweep["latents"], [str(size) for size in sweep["latents"]])
@@ -49,7 +55,7 @@ def draw_answers(answers: pd.DataFrame, names: Sequence[str]) -> Picture:
     left, right = figure.subplots(1, 2)
     truth = answers["positive"].to_numpy(dtype=bool)
     for number, name in enumerate(names):
-        look: dict[str, Any] = {"color": PALETTE[number % len(PALETTE)], "linestyle": _STYLES[number % 4]}
+        look: dict[str, Any] = {"color": _COLOURS[number % 4], "linestyle": _STYLES[number % 4]}
         values = answers[name].to_numpy(dtype=float)
         left.plot(*_roc(truth, values), label=name, **look)
         predicted, observed, _ = calibration_curve(truth, values).T

@@ -70,14 +70,14 @@ class WorstCase:
 def write_experiment_page(folder: Path) -> Path:
     """Write ``index.html`` and ``tables.md`` into the folder of a finished experiment; give the former."""
     record = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
-    discs = pd.read_csv(folder / "discs.csv", dtype={"study": str, "patient": str})
-    scores, sweep = (_read(folder / name) for name in ("segmentation.csv", "bottlenecks.csv"))
+    discs, scores, sweep, excluded = (
+        _read(folder / f"{name}.csv") for name in ("discs", "segmentation", "bottlenecks", "excluded")
+    )
     narrowing = _found(folder / "narrowing.json")
     unseen = set(json.loads((folder / "unseen.json").read_text(encoding="utf-8")))
     tables = [_segmentation(scores, unseen), _bottlenecks(sweep, record)]
     tables += [_narrowing(kind, rows, record) for kind, rows in narrowing.items()]
     shown = [table for table in tables if table is not None]
-    excluded = _read(folder / "excluded.csv")
     page = (
         environment()
         .get_template("experiment.html.j2")
@@ -130,7 +130,7 @@ def _segmentation(scores: pd.DataFrame, unseen: set[str]) -> PlainTable | None:
         "39 patients",
     )
     return PlainTable(
-        "Segmentation of whole discs",
+        "Segmentation of discs",
         ("", "IoU", "Dice", "surface distance, mm", "found (Dice ≥ 0.5)", "discs"),
         (*rows, paper),
         ("Means over discs with 95 % intervals by patient; a disc that was not found counts with 0.",),
@@ -205,7 +205,7 @@ def _headline(narrowing: dict[str, list[dict[str, Any]]]) -> str:
 def _curves(folder: Path, narrowing: dict[str, list[dict[str, Any]]]) -> list[tuple[str, Picture]]:
     if not narrowing:
         return []
-    answers = pd.read_csv(folder / "probabilities.csv")
+    answers = _read(folder / "probabilities.csv")
     found = []
     for kind, rows in narrowing.items():
         own = [row["name"] for row in rows]
@@ -255,11 +255,11 @@ def _told(found: Interval | Sequence[float | None] | None, digits: int, *, sign:
         known = [one for one in (found or ()) if one is not None and math.isfinite(one)]
         return f"{known[0]:.{digits}f}" if found and found[0] is not None and known else MISSING
     value, low, high = (f"{one:{'+' if sign else ''}.{digits}f}".replace("-", "−") for one in found)
-    return f"{value} ({low} to {high})" if "−" in low else f"{value} ({low}–{high})"
+    return f"{value} ({low} to {high})" if sign or "−" in low else f"{value} ({low}–{high})"
 
 
 def _read(path: Path) -> pd.DataFrame:
-    text = {"study": str, "patient": str}
+    text = dict.fromkeys(("study", "patient", "kind"), str)  # "true" is a word here
     return pd.read_csv(path, dtype=text) if path.is_file() and path.stat().st_size > 1 else pd.DataFrame()
 
 

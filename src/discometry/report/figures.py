@@ -137,26 +137,26 @@ def _draw(
 
 
 def blank_axes(width_px: float, height_px: float) -> tuple[Any, Any]:
-    """Make a figure of a size in CSS pixels with axes that fill it, apart from any global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """Make a figure of a size in CSS pixels with axes that fill it."""
     from matplotlib.figure import Figure
 
     size = (round(width_px) / CSS_PX_PER_INCH, round(height_px) / CSS_PX_PER_INCH)
     figure = Figure(figsize=size, dpi=CSS_PX_PER_INCH * SHARPNESS, facecolor=NEUTRAL)
-    FigureCanvasAgg(figure)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     return figure, axes
 
 
 def finish_picture(figure: Any, *, alt: str) -> Picture:
-    """Render a figure of :func:`blank_axes` and pack it."""
+    """Render a figure, apart from any global state, and pack it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     width, height = figure.get_size_inches() * CSS_PX_PER_INCH
-    figure.canvas.draw()
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
     stream = BytesIO()
-    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     picture.save(stream, format="WEBP", quality=92, method=2)
     return Picture(stream.getvalue(), round(width), round(height), alt)
 

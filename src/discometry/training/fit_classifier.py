@@ -27,8 +27,6 @@ _NOTE = (
 class ClassifierTraining:
     """Options of :func:`fit_classifier`."""
 
-    target: str = "narrowing"
-    """Which grading to learn, one of :data:`~discometry.training.graded_discs.TARGETS`."""
     features: tuple[str, ...] = (*FEATURE_GROUPS["level"], *FEATURE_GROUPS["geometry"])
     """What the classifier sees; more was no better on the discs there are (docs/decisions.md)."""
     strength: float = 0.3
@@ -68,12 +66,11 @@ def fit_classifier(data: Path | None, bundle: Path, config: ClassifierTraining |
             action="give a folder laid out as SPIDER",
         )
     check_bundle_folder(bundle)
-    discs = read_graded_discs(data, target=config.target)
+    discs = read_graded_discs(data)
     scores = cross_validate(discs, config)
     outcomes = discs.outcomes
     component = classifier_component(
         train_classifier(discs, config),
-        target=config.target,
         trained_on=f"{len(outcomes.positive)} discs of {len(set(outcomes.patients))} patients",
         positive=int(outcomes.positive.sum()),
         strength=config.strength,

@@ -123,7 +123,7 @@ def graded_rows(discs: pd.DataFrame, target: str) -> pd.DataFrame:
     """Keep the discs with a grading and a height, with their outcome in the column ``positive``."""
     outcome = outcome_of(discs, target)
     known = outcome.notna() & discs["height_mean_mm"].notna()
-    return discs[known].assign(positive=outcome[known] > 0).reset_index(drop=True)
+    return discs[known].copy().assign(positive=outcome[known] > 0).reset_index(drop=True)
 
 
 def compare(rows: pd.DataFrame, wanted: Iterator[Rival], *, draws: int = 2000) -> Iterator[Comparison]:
