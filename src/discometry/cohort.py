@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from discometry import __version__
 from discometry.cohort_client import Run, Standing, work_off
 from discometry.cohort_study import Outcome, StudyTask, analyse_for_cohort
 from discometry.cohort_worker import Limits
@@ -120,7 +120,7 @@ def run_cohort(
             "run": token,
             "bundle": None if options.bundle is None else str(options.bundle.resolve()),
             "bundle_sha256": bundle.sha256,
-            "version": __version__,
+            "version": version("discometry"),
             "analyse": f"{analyse.__module__}:{analyse.__qualname__}",
             **{name: getattr(options, name) for name in _PASSED_ON},
         }

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from discometry import __version__
 from discometry.core.errors import BundleError, DiscometryError, InputError, OutputError
 from discometry.io.cohort_folder import (
     ASSETS,
@@ -250,9 +250,10 @@ def _flush(folder: Path) -> None:
 
 
 def _check_version(task: StudyTask) -> None:
-    if task.version != __version__:
+    here = version("discometry")
+    if task.version != here:
         raise OtherVersion(
-            f"discometry {__version__} on {socket.gethostname()}, and {task.version} where the run began",
+            f"discometry {here} on {socket.gethostname()}, and {task.version} where the run began",
             expected="the same version for the caller and for every worker",
             action="install the same version everywhere",
         )

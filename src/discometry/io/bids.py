@@ -12,9 +12,9 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
-from discometry import __version__
 from discometry.core.anatomy import LEVELS, label_of_level
 from discometry.io.atomic import new_folder
 
@@ -114,7 +114,7 @@ def _description() -> dict[str, object]:
         "GeneratedBy": [
             {
                 "Name": "discometry",
-                "Version": __version__,
+                "Version": version("discometry"),
                 "Description": "Labels and measures of the intervertebral discs. Not a medical device.",
             }
         ],
