@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 
-from discometry.core.anatomy import label_of_level
 from discometry.core.errors import DiscometryError
 from discometry.core.records import Geometry, Intensity
 from discometry.core.scores import (
@@ -21,7 +21,7 @@ from discometry.core.scores import (
     iou,
     surface_points,
 )
-from discometry.core.volume import Volume
+from discometry.core.volume import Grid, Volume
 from discometry.io.results import StudyFiles, read_study
 from discometry.io.spider import Cohort, CohortStudy, Mismatch
 from discometry.io.study_input import StudyInput
@@ -126,13 +126,9 @@ def segmentation_scores(cohort: Cohort, true: Path, predicted: Path) -> pd.DataF
     for one in _done(cohort, predicted):
         if not _is_done(one, true):
             continue
-        files = read_study(true / one.study)
-        truth, found = files.labels.array, read_study(predicted / one.study).labels.array
-        for label in np.unique(truth[truth > 0]).tolist():
-            own = truth == label
-            over = np.bincount(found[own].astype(int))
-            over[:1] = 0
-            other = found == int(over.argmax()) if over.any() else np.zeros_like(own)
+        truth = read_study(true / one.study).labels
+        found = read_study(predicted / one.study).labels
+        for label, _, own, other in _pairs(truth.array, found.array):
             rows.append(
                 {
                     "study": one.study,
@@ -140,17 +136,35 @@ def segmentation_scores(cohort: Cohort, true: Path, predicted: Path) -> pd.DataF
                     "label": label,
                     "iou": iou(own, other),
                     "dice": dice(own, other),
-                    "surface_distance_mm": _surface_distance(files.labels, own, other),
+                    "surface_distance_mm": _surface_distance(own, other, truth.grid.spacing_mm),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _surface_distance(labels: Volume, own: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+def _pairs(
+    truth: NDArray[np.int16], found: NDArray[np.int16]
+) -> Iterator[tuple[int, int, NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Pair each true disc with the found one that it shares most with (0: none): labels, masks in one box."""
+    boxes = find_objects(found)
+    for label, box in enumerate(find_objects(truth), start=1):
+        if box is None:
+            continue
+        over = np.bincount(found[box][truth[box] == label], minlength=1)
+        over[0] = 0
+        best = int(over.argmax())
+        if best:
+            ends = zip(box, boxes[best - 1], strict=True)
+            box = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in ends)
+        yield label, best, truth[box] == label, (found[box] == best) & (best > 0)
+
+
+def _surface_distance(
+    own: NDArray[np.bool_], other: NDArray[np.bool_], spacing_mm: tuple[float, float, float]
+) -> float:
     """Give the average symmetric surface distance, mm; NaN where one mask is empty."""
-    places = np.argwhere(own | other)
-    low, high = places.min(axis=0), places.max(axis=0) + 1
-    a, b = (surface_points(labels.with_array(one).cropped(low, high)) for one in (own, other))
+    grid = Grid.from_spacing(own.shape, spacing_mm, origin_mm=(0.0, 0.0, 0.0))
+    a, b = (surface_points(Volume(grid, one)) for one in (own, other))
     if not (len(a) and len(b)):
         return float("nan")
     return float(np.concatenate([cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]]).mean())
@@ -170,15 +184,12 @@ def _described(study: CohortStudy, folder: Path) -> pd.DataFrame:
 
 def _matched(predicted: StudyFiles, true: StudyFiles) -> list[float]:
     """Give the label of the true disc that each predicted one overlaps most; NaN where that is too little."""
-    labels = []
-    for level in predicted.discs["level"]:
-        own = predicted.labels.array == label_of_level(level)
-        over = np.bincount(true.labels.array[own].astype(int), minlength=2)
-        over[0] = 0
-        best = int(over.argmax())
-        overlap = iou(own, true.labels.array == best) if over.any() else 0.0
-        labels.append(float(best) if overlap >= _SAME_DISC else float("nan"))
-    return labels
+    same = {
+        label: float(best)
+        for label, best, own, other in _pairs(predicted.labels.array, true.labels.array)
+        if iou(own, other) >= _SAME_DISC
+    }
+    return [same.get(int(label), float("nan")) for label in predicted.discs["label"]]
 
 
 def _done(cohort: Cohort, folder: Path) -> list[CohortStudy]:
