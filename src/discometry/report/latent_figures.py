@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from discometry.core.volume import Volume
 from discometry.io.meshes import Mesh
+from discometry.report.scene import thin_mesh
 
 __all__ = ["ShapeStep", "draw_correlations", "draw_traversals"]
 
@@ -72,7 +73,7 @@ def _section(axes, cube: Volume, across: int, up: int) -> None:  # type: ignore[
 
 
 def _solid(axes, step: ShapeStep) -> None:  # type: ignore[no-untyped-def]
-    vertices, faces = step.mesh
+    vertices, faces = thin_mesh(step.mesh, cell_mm=2.0)
     light = np.array([-0.3, -0.5, 0.8])
     corners = vertices[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
