@@ -68,9 +68,9 @@ def damaged(draw: st.DrawFn, data: bytes, *, early: int = 0) -> bytes:
 
 @st.composite
 def with_fields(draw: st.DrawFn, data: bytes, fields: Sequence[Field], *, order: str = "<") -> bytes:
-    """One to four binary fields with other values: usual ones, extreme ones, and no numbers."""
+    """One to three binary fields with other values: usual ones, extreme ones, and no numbers."""
     raw = bytearray(data)
-    for _ in range(draw(st.integers(1, 4))):
+    for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
         offset, form = draw(st.sampled_from(fields))
         if form == "f":
             value = draw(st.sampled_from(_FLOATS) | st.floats(width=32))
@@ -86,9 +86,9 @@ def with_fields(draw: st.DrawFn, data: bytes, fields: Sequence[Field], *, order:
 def lines_changed(
     draw: st.DrawFn, lines: Sequence[tuple[str, str]], *, known: Sequence[str], file_keys: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """One to four lines of a text header changed, added, doubled, moved or lost, as (key, value)."""
+    """One to three lines of a text header changed, added, doubled, moved or lost, as (key, value)."""
     found = list(lines)
-    for _ in range(draw(st.integers(1, 4))):
+    for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
         place = draw(st.integers(0, len(found) - 1)) if found else 0
         kind = draw(st.sampled_from(("value", "value", "value", "key", "lose", "double", "add", "swap")))
         key = found[place][0] if found else draw(st.sampled_from(known))

@@ -69,11 +69,11 @@ def metaimages(draw: st.DrawFn) -> Case:
     files = {"other.raw": body}
     if draw(st.booleans()):
         lines = draw(lines_changed(lines, known=_META_KNOWN, file_keys=("ElementDataFile",)))
-    if draw(st.integers(0, 3)) == 0:
+    if draw(st.integers(0, 7)) == 0:
         lines[-1:] = [("ElementDataFile", draw(st.sampled_from(FILES)))]
         body = draw(st.sampled_from((b"", body, b"other.raw\n" * 4, b"/etc/passwd\n" * 4)))
-    mark = draw(st.sampled_from((" = ", " = ", " = ", "=", " : ", " ")))
-    end = draw(st.sampled_from(("\n", "\n", "\n", "\r\n", "\r")))
+    mark = draw(st.sampled_from((*[" = "] * 9, "=", " : ", " ")))
+    end = draw(st.sampled_from((*["\n"] * 9, "\r\n", "\r\n", "\r")))
     head = "".join(f"{key}{mark}{value}{end}" for key, value in lines)
     data = head.encode() + body
     if draw(st.integers(0, 2)) == 0:
@@ -144,12 +144,12 @@ def nrrds(draw: st.DrawFn) -> Case:
     lines = [(key, way if key == "encoding" else value) for key, value in _NRRD]
     if draw(st.integers(0, 3)) > 0:
         lines = draw(lines_changed(lines, known=_NRRD_KNOWN, file_keys=("data file", "datafile")))
-    if draw(st.integers(0, 3)) == 0:
+    if draw(st.integers(0, 7)) == 0:
         lines.append(("data file", draw(st.sampled_from(FILES))))
     if draw(st.integers(0, 7)) == 0:
         skip = draw(st.sampled_from(("line skip", "byte skip")))
-        lines.append((skip, draw(st.sampled_from(("-1", "-2", "1000000000000", *NUMBERS)))))
-    magic = draw(st.sampled_from(("NRRD0004", "NRRD0004", "NRRD0005", "NRRD0001", "NRRD0009", "NRRD", "NRRD00.1")))
+        lines.append((skip, draw(st.sampled_from(("0", "1", "-1", "-2", "1000000000000", *NUMBERS)))))
+    magic = draw(st.sampled_from((*["NRRD0004"] * 9, "NRRD0005", "NRRD0001", "NRRD0009", "NRRD00.1")))
     end = draw(st.sampled_from(("\n", "\n", "\n", "\r\n")))
     head = magic + end + "".join(f"{key}: {value}{end}" for key, value in lines)
     if draw(st.integers(0, 7)) == 0:

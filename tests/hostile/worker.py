@@ -10,7 +10,6 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 LIMIT_S = 30.0
 _START_S = 120.0
@@ -68,7 +67,12 @@ class Worker:
     def _started(self) -> subprocess.Popen[bytes]:
         self.close()
         self.scratch.mkdir(parents=True, exist_ok=True)
-        environment: dict[str, Any] = {**os.environ, "TMPDIR": str(self.scratch), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {
+            "TMPDIR": str(self.scratch),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         with self._stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("child.py")), self.reader],

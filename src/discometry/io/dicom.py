@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from discometry.core.errors import GridError, InputError
 from discometry.core.volume import Grid, Volume
+from discometry.io.dicom_elements import MAGIC, Elements, Tag, read_elements
 from discometry.io.headers import MAX_VOXELS, straightened
 from discometry.io.itk import quiet
 
@@ -24,18 +25,32 @@ _GAP_TOLERANCE = 0.1
 _TILT_TOLERANCE = 1e-3
 """Largest difference between direction cosines that counts as one direction."""
 
-_DESCRIPTION, _NUMBER, _SERIES = "0008|103e", "0020|0011", "0020|000e"
-_POSITION, _ORIENTATION, _SPACING = "0020|0032", "0020|0037", "0028|0030"
+_DESCRIPTION, _NUMBER, _SERIES = (0x0008, 0x103E), (0x0020, 0x0011), (0x0020, 0x000E)
+_POSITION, _ORIENTATION, _SPACING = (0x0020, 0x0032), (0x0020, 0x0037), (0x0028, 0x0030)
+_FRAMES, _ROWS, _COLUMNS = (0x0028, 0x0008), (0x0028, 0x0010), (0x0028, 0x0011)
+_SAMPLES, _COLOURS = (0x0028, 0x0002), (0x0028, 0x0004)
+_ALLOCATED, _STORED, _HIGH, _SIGNED = ((0x0028, place) for place in range(0x0100, 0x0104))
+_INTERCEPT, _SLOPE = (0x0028, 0x1052), (0x0028, 0x1053)
+
+_SYNTAXES = frozenset(
+    "1.2.840.10008.1.2" + ending
+    for ending in ("", ".1", ".4.50", ".4.51", ".4.57", ".4.70", ".4.80", ".4.81", ".4.90", ".4.91", ".5")
+)
+"""Uncompressed, little endian; JPEG, JPEG-LS, JPEG 2000, run lengths."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One image series of a DICOM folder: its UID, number, description and files (in any order)."""
+    """One image series of a DICOM folder: its UID, number, description and files (in any order).
+
+    ``damaged`` are the files that say they belong to it and are cut short or make no sense.
+    """
 
     uid: str
     number: str
     description: str
     files: tuple[Path, ...]
+    damaged: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         return f"'{self.description}' (number {self.number or '?'}, {len(self.files)} slices, UID {self.uid})"
@@ -54,33 +69,54 @@ class _Slice:
 
 def is_dicom(path: Path) -> bool:
     """Tell whether a file is a DICOM object."""
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        return file.read(132)[128:] == MAGIC
 
 
 def list_series(folder: Path) -> tuple[Series, ...]:
     """List the image series in a folder and the folders below it, by series number.
 
-    GDCM leaves out what is no image (reports, presentation states) and what it cannot read.
+    What is no image (reports, presentation states) is left out.
 
     Raises
     ------
     InputError
-        If a listed file cannot be opened after all.
+        If a file cannot be opened, or no file is whole.
     """
-    found: dict[str, list[Path]] = {}
+    found: dict[str, list[tuple[Path, Elements]]] = {}
+    damaged: dict[str, list[Path]] = {}
     for here, _, names in sorted(os.walk(folder)):
-        if not any(is_dicom(Path(here, name)) for name in names):
-            continue
-        with quiet():
-            for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(here):
-                files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(here, uid)
-                found.setdefault(uid, []).extend(Path(file) for file in files)
-    series = []
-    for uid, files in found.items():
-        reader = _opened(files[0])
-        series.append(Series(uid, _tag(reader, _NUMBER), _tag(reader, _DESCRIPTION), tuple(files)))
+        for file in (Path(here, name) for name in sorted(names)):
+            elements = _walked(file)
+            if elements is None:
+                continue
+            uid = elements.text(_SERIES)[:64]
+            if not elements.whole:
+                damaged.setdefault(uid, []).append(file)
+            elif elements.has_pixels and elements.number(_ROWS) and elements.number(_COLUMNS):
+                found.setdefault(uid, []).append((file, elements))
+    if damaged and not found:
+        raise _unreadable(f"'{next(iter(damaged.values()))[0]}'")
+    series = [
+        Series(
+            uid,
+            members[0][1].text(_NUMBER)[:16],
+            members[0][1].text(_DESCRIPTION)[:64],
+            tuple(file for file, _ in members),
+            tuple(damaged.get(uid, ())),
+        )
+        for uid, members in found.items()
+    ]
     return tuple(sorted(series, key=lambda one: (one.number.zfill(8), one.uid)))
+
+
+def _walked(file: Path) -> Elements | None:
+    try:
+        return read_elements(file)
+    except OSError as error:
+        raise _unreadable(f"'{file}' ({error.strerror or error})") from error
 
 
 def read_series(folder: Path, wanted: str | None = None) -> Volume:
@@ -106,18 +142,19 @@ def read_series(folder: Path, wanted: str | None = None) -> Volume:
     GridError
         If the voxel size makes no sense.
     """
-    listed = list_series(folder)
-    series = _chosen(listed, wanted, folder)
-    _check_whole(folder, series, {file for one in listed for file in one.files})
+    series = _chosen(list_series(folder), wanted, folder)
+    if series.damaged:
+        raise _unreadable(f"'{series.damaged[0]}' in series {series}")
     slices = sorted((_slice(file) for file in series.files), key=lambda one: one.file)
     stack, grid = _stacked(series, slices)
     reader = sitk.ImageSeriesReader()
+    reader.SetImageIO("GDCMImageIO")
     reader.SetFileNames([str(one.file) for one in stack])
     reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
         with quiet():
             array = sitk.GetArrayFromImage(reader.Execute())
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         raise _unreadable(str(series)) from error
     return Volume(grid, array.transpose())
 
@@ -152,69 +189,68 @@ def _chosen(series: tuple[Series, ...], wanted: str | None, folder: Path) -> Ser
     )
 
 
-def _check_whole(folder: Path, series: Series, readable: set[Path]) -> None:
-    """Refuse a series that lacks files because they are damaged: GDCM passes over such files in silence."""
-    uid = re.escape(series.uid.encode())
-    member = re.compile(rb"\x20\x00\x0e\x00(UI..|....)" + uid + rb"[^0-9.]", re.DOTALL)  # SeriesInstanceUID
-    for here, _, names in sorted(os.walk(folder)):
-        for file in (Path(here, name) for name in sorted(names)):
-            if file not in readable and is_dicom(file) and member.search(_start_of(file)):
-                raise _unreadable(f"'{file}' in series {series}")
-
-
-def _start_of(file: Path) -> bytes:
-    with file.open("rb") as stream:
-        return stream.read(1 << 20)
-
-
-def _opened(file: Path) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(file))
-    try:
-        with quiet():
-            reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _unreadable(f"'{file}'") from error
-    return reader
-
-
-def _tag(reader: sitk.ImageFileReader, tag: str) -> str:
-    return " ".join(reader.GetMetaData(tag).split()) if reader.HasMetaDataKey(tag) else ""
-
-
 def _slice(file: Path) -> _Slice:
-    reader = _opened(file)
-    size = reader.GetSize()
-    if len(size) > 2 and size[2] > 1:
+    elements = _walked(file)
+    if elements is None or not elements.whole:
+        raise _unreadable(f"'{file}'")
+    frames = elements.text(_FRAMES) or "1"
+    if frames != "1":
         raise InputError(
-            f"'{file}' holds {size[2]} frames (enhanced DICOM)",
+            f"'{file}' holds {frames[:16]} frames (enhanced DICOM)",
             expected="one slice a file",
             action="convert it to NIfTI, for example with dcm2niix, and give that file",
         )
-    position, axes, spacing = (_numbers(reader, tag) for tag in (_POSITION, _ORIENTATION, _SPACING))
+    rows, columns = _check_picture(file, elements)
+    position, axes, spacing = (_numbers(elements, tag) for tag in (_POSITION, _ORIENTATION, _SPACING))
     if position.size != 3 or axes.size != 6:
         raise InputError(
             f"'{file}' does not say where its slice lies",
             expected="Image Position (Patient) and Image Orientation (Patient)",
             action="export the series again, or choose another one with --series",
         )
-    if spacing.size != 2 or not (np.isfinite(spacing).all() and spacing.min() > 0):  # GDCM would make it one
+    if spacing.size != 2 or spacing.min() <= 0:  # GDCM would make it one
         raise GridError(
-            f"'{file}' has the pixel spacing '{_tag(reader, _SPACING)}'",
+            f"'{file}' has the pixel spacing '{elements.text(_SPACING)[:64]}'",
             expected="two sizes in mm, each above zero",
             action="export the series again",
         )
     between_rows, between_columns = spacing.tolist()
-    return _Slice(file, tuple(size[:2]), (between_columns, between_rows), position, axes.reshape(2, 3))
+    return _Slice(file, (columns, rows), (between_columns, between_rows), position, axes.reshape(2, 3))
 
 
-def _numbers(reader: sitk.ImageFileReader, tag: str) -> NDArray[np.float64]:
-    """Values of a decimal element; none where it is missing or no number."""
+def _check_picture(file: Path, elements: Elements) -> tuple[int, int]:
+    """Give rows and columns of a slice of one grey value a pixel, and refuse every other kind."""
+    rows, columns = elements.number(_ROWS) or 0, elements.number(_COLUMNS) or 0
+    bits, stored = elements.number(_ALLOCATED), elements.number(_STORED)
+    plain = (
+        elements.syntax in _SYNTAXES
+        and elements.number(_SAMPLES, 1) == 1
+        and elements.text(_COLOURS) in ("MONOCHROME1", "MONOCHROME2")
+        and bits in (8, 16, 32)
+        and stored is not None
+        and 1 <= stored <= bits
+        and elements.number(_HIGH) == stored - 1
+        and elements.number(_SIGNED) in (0, 1)
+        and all(_numbers(elements, tag).size == 1 for tag in (_SLOPE, _INTERCEPT) if tag in elements.values)
+    )
+    if not plain or bits is None:
+        raise InputError(
+            f"'{file}' is no plain grey slice",
+            expected="one grey value a pixel of 8, 16 or 32 bits, uncompressed or commonly compressed",
+            action="choose another series with --series, or convert it to NIfTI",
+        )
+    if elements.pixel_bytes is not None and elements.pixel_bytes < rows * columns * bits // 8:
+        raise _unreadable(f"'{file}'")
+    return rows, columns
+
+
+def _numbers(elements: Elements, tag: Tag) -> NDArray[np.float64]:
+    """Values of a decimal element; none where it is missing, or one of them is no finite number."""
     try:
-        return np.array([float(x) for x in _tag(reader, tag).split("\\")])
+        values = [float(x) for x in elements.text(tag).split("\\")]
     except ValueError:
         return np.empty(0)
+    return np.array(values if all(math.isfinite(value) for value in values) else [])
 
 
 def _stacked(series: Series, slices: list[_Slice]) -> tuple[list[_Slice], Grid]:

@@ -34,10 +34,16 @@ _BYTES = {
     "MET_DOUBLE": 8,
 }
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
-_AXES = ("DimSize", "Offset", "Position", "Origin", "CenterOfRotation", "ElementSpacing", "ElementSize")
+_AXES = (
+    *("DimSize", "Offset", "Position", "Origin", "CenterOfRotation", "ElementSpacing", "ElementSize"),
+    "SequenceID",
+)
 _MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 _WORDS = ("AnatomicalOrientation",)
-_SINGLE = ("HeaderSize", "CompressedDataSize", "ElementNumberOfChannels", "ElementMin", "ElementMax")
+_SINGLE = (
+    *("HeaderSize", "CompressedDataSize", "ElementNumberOfChannels", "ElementMin", "ElementMax"),
+    *("ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset", "ID", "ParentID"),
+)
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:
@@ -96,7 +102,8 @@ def _check_numbers(fields: dict[str, str]) -> None:
     """Refuse fields of other than as many numbers as ``NDims`` asks for, or that come before it."""
     order = list(fields)
     axes = int(fields["NDims"])
-    counts = dict.fromkeys(_AXES, axes) | dict.fromkeys(_MATRICES, axes**2) | dict.fromkeys(_SINGLE, 1)
+    counts = dict.fromkeys(_AXES, axes) | dict.fromkeys(_MATRICES, axes**2)
+    counts |= dict.fromkeys(_SINGLE, 1) | {"Color": 4}
     for name, count in counts.items():
         if name not in fields:
             continue
@@ -129,6 +136,15 @@ def check_metaimage(path: Path, header: Header) -> None:
         if source.stat().st_size - header.data_start < header.data_bytes:
             raise EOFError
         return
+    told = int(_fields(path)[0].get("CompressedDataSize", "0"))
+    if told < 1:  # ITK would take whatever is in memory for the voxels
+        raise InputError(
+            f"'{path}' does not say how long its compressed voxels are",
+            expected="a CompressedDataSize above zero",
+            action="convert it to .nii.gz with the program that wrote it",
+        )
+    if source.stat().st_size - header.data_start < told:
+        raise EOFError
     with source.open("rb") as file:
         file.seek(header.data_start)
-        check_length(path, inflated(file, wbits=zlib.MAX_WBITS), header.data_bytes)
+        check_length(path, inflated(file, wbits=zlib.MAX_WBITS | 32), header.data_bytes)

@@ -21,9 +21,15 @@ _FARTHEST_MM = 1e6
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open a file, unpacking it where it is gzipped, whatever its name says."""
+    """Open a file, unpacking it where it is gzipped, which ITK notices from the name alone."""
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
+    if packed and not path.name.lower().endswith(".gz"):
+        raise InputError(
+            f"'{path}' is gzipped, but not named so",
+            expected="a gzipped NIfTI file named .nii.gz",
+            action=f"rename it to '{path.name}.gz'",
+        )
     return cast("BinaryIO", gzip.open(path)) if packed else path.open("rb")
 
 

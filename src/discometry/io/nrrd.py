@@ -19,21 +19,21 @@ __all__ = ["check_nrrd", "nrrd_data_file", "parse_nrrd"]
 _LONGEST_FIELD = 500
 _TEXT = re.compile(r"[^\x00-\x08\x0a-\x1f]*")
 
-_NAMES = {
-    1: ("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"),
-    2: ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
-    4: ("int", "signed int", "int32", "int32_t", "uint", "unsigned int", "uint32", "uint32_t", "float"),
-    8: ("double", "longlong", "long long", "long long int", "signed long long", "int64", "int64_t"),
+_BYTES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t"), 1),
+    **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), 1),
+    **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), 2),
+    **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), 2),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t", "float"), 4),
+    **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), 4),
+    **dict.fromkeys(("longlong", "long long", "long long int", "signed long long", "int64", "int64_t"), 8),
+    **dict.fromkeys(("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"), 8),
+    "double": 8,
 }
-_MORE = {
-    2: ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
-    8: ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
-}
-_BYTES = {name: size for table in (_NAMES, _MORE) for size, names in table.items() for name in names}
 _SPACES = frozenset(
     (
         *("left-posterior-superior", "lps", "right-anterior-superior", "ras"),
-        *("left-anterior-superior", "las"),
+        *("left-anterior-superior", "las", "left-posterior-superior-time", "lpst"),
     )
 )
 _PACKED = {"raw": False, "gzip": True, "gz": True}
@@ -94,11 +94,16 @@ def parse_nrrd(path: Path) -> Header:
         sizes=tuple(sizes),
         spacing_mm=tuple(steps),
         channels=channels,
-        oriented="space directions" in fields and fields.get("space", "").lower() in _SPACES,
+        oriented="space directions" in fields and _frame(fields) in _SPACES,
         data_bytes=math.prod(lengths) * _BYTES[fields["type"].lower()] + skip,
         data_start=0 if detached else start,
         packed=_PACKED[encoding],
     )
+
+
+def _frame(fields: dict[str, str]) -> str:
+    """Name the space; ITK writes four axes without a name, and means LPS and time."""
+    return "lpst" if fields.get("space dimension") == "4" else fields.get("space", "").lower()
 
 
 def _axes(fields: dict[str, str], lengths: list[int]) -> tuple[list[int], list[float], int]:
