@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from discometry.core.errors import BundleError
 from discometry.io.bundle import Component
+from discometry.networks.tree_model import check_trees
 
 if TYPE_CHECKING:
     from xgboost import Booster
@@ -82,10 +83,12 @@ def load_classifier(component: Component) -> Classifier:
         features = tuple(str(name) for name in component.config["features"])
         calibration = component.config["calibration"]
         slope, offset = float(calibration["slope"]), float(calibration["offset"])
+        if not np.isfinite((slope, offset)).all():
+            raise ValueError("a calibration that is no number")
+        payload = component.payload or b""
+        check_trees(payload, n_features=len(features))
         trees = Booster({"nthread": 1})
-        trees.load_model(bytearray(component.payload or b""))
-        if trees.num_features() != len(features):
-            raise ValueError(f"{trees.num_features()} features in the trees, {len(features)} in the config")
+        trees.load_model(bytearray(payload))
     except (KeyError, TypeError, ValueError, XGBoostError) as error:
         raise BundleError(
             f"a classifier that cannot be read ({str(error).splitlines()[0]})",
