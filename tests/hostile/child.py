@@ -73,8 +73,18 @@ def study(path: Path) -> None:
     read_study(path)
 
 
+def report(path: Path) -> None:
+    """The page of a result folder."""
+    from discometry.io.results import read_study
+    from discometry.report.page import render_report
+
+    page = render_report(read_study(path))
+    if "<script>alert(1)" in page or "\n49\n" in page:
+        raise RuntimeError("the page holds what was to be text")
+
+
 READERS: dict[str, Callable[[Path], None]] = {
-    each.__name__: each for each in (image, dicom, gradings, bundle, study)
+    each.__name__: each for each in (image, dicom, gradings, bundle, study, report)
 }
 _LOADED = {
     "image": ("SimpleITK", "pandas", "discometry.io.results"),
@@ -82,6 +92,7 @@ _LOADED = {
     "gradings": ("discometry.training.graded_discs",),
     "bundle": ("torch", "xgboost", "monai.networks.nets.unet", "discometry.networks.shape_models"),
     "study": ("SimpleITK", "pandas", "discometry.io.results"),
+    "report": ("SimpleITK", "pandas", "discometry.report.page", "matplotlib.figure"),
 }
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,7 @@ import pandas as pd
 
 from discometry.core.anatomy import label_of_level
 from discometry.core.errors import InputError, OutputError
-from discometry.core.records import Geometry, StudyResult
+from discometry.core.records import Geometry, Lordosis, StudyResult
 from discometry.core.reference import REFERENCE_MEASURES
 from discometry.core.volume import Volume
 from discometry.io.atomic import check_folder, new_folder
@@ -51,6 +52,7 @@ _POSES = (
     *("pose_turn_left_deg", "pose_turn_posterior_deg", "pose_turn_superior_deg"),
 )
 _WORDS = ("study", "level", "flags")
+_LARGEST_TEXT = 2**24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,7 +288,7 @@ def _is_ours(folder: Path, study: str) -> bool:
         names = {file.name for file in folder.iterdir()}
         meshes = folder / _MESHES
         strange = [file for file in meshes.iterdir() if file.suffix != ".ply"] if meshes.is_dir() else []
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     same = isinstance(manifest, dict) and (manifest.get("format"), manifest.get("study")) == (FORMAT, study)
     return same and names <= _OURS and not strange
@@ -308,14 +310,16 @@ def _write_manifest(manifest: Manifest, path: Path) -> None:
 
 def _read_manifest(folder: Path) -> Manifest:
     try:
-        content = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        content = json.loads(_bytes_of(folder / _MANIFEST))
         if content.pop("format") != FORMAT:
             raise ValueError("another format")
         version = content.get("format_version")
         manifest = (
             Manifest(**content | {"flags": tuple(content["flags"])}) if version == FORMAT_VERSION else None
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if manifest is not None:
+            _check_manifest(manifest)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"'{folder}' is not a result folder",
             expected=f"a folder with a {_MANIFEST} that discometry wrote",
@@ -330,12 +334,36 @@ def _read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def _check_manifest(manifest: Manifest) -> None:
+    """Refuse entries of other kinds than were written."""
+    texts = (manifest.study, manifest.input, manifest.input_sha256, manifest.device, *manifest.flags)
+    models = (manifest.bundle, manifest.bundle_sha256)
+    maps = (manifest.versions, manifest.options, manifest.timings_s)
+    curve = manifest.lordosis
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(text is None or isinstance(text, str) for text in models)
+        and all(isinstance(entries, dict) for entries in maps)
+        and (curve is None or set(curve) == {item.name for item in fields(Lordosis)})
+    ):
+        raise ValueError("entries of another kind")
+
+
+def _bytes_of(path: Path) -> bytes:
+    if not path.is_file() or path.stat().st_size > _LARGEST_TEXT:
+        raise OSError(f"no file of at most {_LARGEST_TEXT:,} bytes")
+    return path.read_bytes()
+
+
 def _read_table(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        text = _bytes_of(path).decode("utf-8")
+        table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
+        if not {*_WORDS, "label"} <= set(table.columns) or not table.columns.is_unique:
+            raise ValueError("other columns")
         numbers = [name for name in table.columns if name not in _WORDS]
         return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers}).astype({"label": int})
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(
             f"'{path}' cannot be read",
             expected="the table that discometry wrote",

@@ -22,6 +22,9 @@ __all__ = ["GRADINGS", "GradedDiscs", "read_graded_discs", "read_gradings"]
 GRADINGS = "radiological_gradings.csv"
 """Name of SPIDER's table of gradings."""
 
+_LARGEST = 2**26
+"""Bytes of a table of gradings that is read; SPIDER's has forty thousand."""
+
 _COLUMNS = ("Patient", "IVD label", "Disc narrowing")
 
 
@@ -95,12 +98,14 @@ def read_gradings(path: Path) -> dict[tuple[str, int], bool]:
         If the table cannot be read or lacks a column.
     """
     try:
+        if not path.is_file() or path.stat().st_size > _LARGEST:
+            raise OSError(f"no file of at most {_LARGEST:,} bytes")
         with path.open(newline="", encoding="utf-8-sig") as file:
             return {
                 (row["Patient"].strip(), int(row["IVD label"])): int(row["Disc narrowing"]) > 0
                 for row in csv.DictReader(file)
             }
-    except (OSError, KeyError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, KeyError, ValueError, AttributeError, TypeError, csv.Error) as error:
         raise InputError(
             f"gradings '{path}' are missing or cannot be read",
             expected=f"a CSV table with whole numbers in {', '.join(_COLUMNS)}",
