@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from discometry.core.errors import InputError
 from discometry.core.records import StudyResult
 from discometry.core.volume import Volume
 from discometry.io.bundle import read_bundle
+from discometry.io.dicom import Series, choose_series, identifiers_of, read_slices
 from discometry.io.images import (
     check_image,
     check_mask,
@@ -49,6 +51,7 @@ def analyse(
     convention: str | None = None,
     series: str | None = None,
     device: str = "cpu",
+    keep_identifiers: bool = False,
     progress: Progress | None = None,
 ) -> StudyResult:
     """Analyse one study, and write its result folder and report if asked.
@@ -71,6 +74,8 @@ def analyse(
         Which series of a DICOM folder: its UID or how that begins, its number, or its description.
     device
         Where the segmenter runs, as torch names it.
+    keep_identifiers
+        Write patient and UIDs of a DICOM series to ``study.json``; otherwise no output holds them.
     progress
         Called with the name of a stage, how much of it is done, and how much there is.
 
@@ -91,17 +96,20 @@ def analyse(
     models = _models(bundle, device, mask=mask)
     if mask:
         labels = _read_labels(source)
-        picture = None if image is None else _read_scan(Path(image), series)
+        picture, chosen = (None, None) if image is None else _read_scan(Path(image), series)
         if picture is not None:
             check_same_grid(picture, labels)
         analysis = analyse_mask(
             study, labels, models, image=picture, convention=convention, progress=progress
         )
     else:
-        analysis = analyse_image(study, _read_scan(source, series), models, progress=progress)
+        scan, chosen = _read_scan(source, series)
+        analysis = analyse_image(study, scan, models, progress=progress)
     if out is not None:
-        options = {"mask": mask, "convention": convention, "series": series} | _named(image)
+        options = {"mask": mask, "convention": convention, "series": _number(series, chosen)} | _named(image)
         manifest = _manifest(source, models, analysis, options)
+        if keep_identifiers:
+            manifest = replace(manifest, identifiers={} if chosen is None else identifiers_of(chosen))
         write_study(analysis.result, Path(out), manifest, finish=write_report)
     return analysis.result
 
@@ -151,11 +159,18 @@ def _check_device(device: str) -> None:
         ) from error
 
 
-def _read_scan(path: Path, series: str | None) -> Volume:
-    """Read an MRI, and see that there is something in it."""
-    scan = read_image(path, series=series)
+def _read_scan(path: Path, wanted: str | None) -> tuple[Volume, Series | None]:
+    """Read an MRI that is not empty; give the series too that was chosen in a DICOM folder."""
+    chosen = choose_series(path, wanted) if path.is_dir() else None
+    scan = read_image(path, series=wanted) if chosen is None else read_slices(chosen)
     check_image(scan)
-    return scan
+    return scan, chosen
+
+
+def _number(wanted: str | None, chosen: Series | None) -> str | None:
+    """Give the number of a series that was asked for: its UID or description may tell who was scanned."""
+    number = chosen.number if wanted is not None and chosen is not None else ""
+    return number if number.isdecimal() and len(number) <= 6 else None
 
 
 def _read_labels(path: Path) -> Volume:

@@ -1,4 +1,4 @@
-"""Hostile model bundles: a small one, damaged as it lies or changed and hashed again, as an attacker would."""
+"""Hostile model bundles: a small one, damaged as it lies, or changed and hashed again."""
 
 from __future__ import annotations
 
@@ -25,8 +25,38 @@ from discometry.io.ubjson import read_ubjson
 __all__ = ["Exploit", "bundle_folders", "foreign", "hashed", "small_bundle", "written_ubjson"]
 
 JSON_VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, -1, 2, 1.5, 10**6, 2**31, 2**63, 10**30, float("nan"), float("inf"), "", "x", "../x"),
-    *("/etc/passwd", "a" * 10000, "\0", "日本", [], {}, [[]], [1], ["x"] * 9, {"a": {"b": []}}, "linear_shape"),
+    *(
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        2,
+        1.5,
+        10**6,
+        2**31,
+        2**63,
+        10**30,
+        float("nan"),
+        float("inf"),
+        "",
+        "x",
+        "../x",
+    ),
+    *(
+        "/etc/passwd",
+        "a" * 10000,
+        "\0",
+        "日本",
+        [],
+        {},
+        [[]],
+        [1],
+        ["x"] * 9,
+        {"a": {"b": []}},
+        "linear_shape",
+    ),
     *("swin_unetr_v2", "1.5", "nan"),
 )
 
@@ -168,10 +198,26 @@ def _other_trees(draw: st.DrawFn, payload: bytes) -> bytes:
         elif isinstance(old, np.ndarray) and draw(st.booleans()):
             _set(model, path, old[: draw(st.integers(0, len(old)))])
         elif isinstance(old, str):
-            texts = ("0", "1", "-1", "2", "999999999", "99999999999999999999", "nan", "[]", "", "dart", "multi:softmax")
+            texts = (
+                "0",
+                "1",
+                "-1",
+                "2",
+                "999999999",
+                "99999999999999999999",
+                "nan",
+                "[]",
+                "",
+                "dart",
+                "multi:softmax",
+            )
             _set(model, path, draw(st.sampled_from(texts)))
         else:
-            _set(model, path, draw(st.sampled_from((*JSON_VALUES[:10], "", "x", [], {}, [1], np.zeros(3, ">f4")))))
+            _set(
+                model,
+                path,
+                draw(st.sampled_from((*JSON_VALUES[:10], "", "x", [], {}, [1], np.zeros(3, ">f4")))),
+            )
     return written_ubjson(model)
 
 
@@ -184,7 +230,9 @@ def bundle_folders() -> st.SearchStrategy[Case]:
 def _attacked(draw: st.DrawFn, whole: dict[str, bytes]) -> Case:
     files = dict(whole)
     names = [name for name in files if name not in ("bundle.json", "MODEL_CARD.md")]
-    kind = draw(st.sampled_from(("damage", "index", "index", "bytes", "bytes", "trees", "trees", "foreign", "lose")))
+    kind = draw(
+        st.sampled_from(("damage", "index", "index", "bytes", "bytes", "trees", "trees", "foreign", "lose"))
+    )
     name = draw(st.sampled_from(names))
     if kind == "damage":
         name = draw(st.sampled_from(sorted(files)))

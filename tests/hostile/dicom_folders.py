@@ -81,7 +81,16 @@ _SYNTAXES = (
 )
 _TEXTS = (
     *(text.replace(" ", "\\") for text in NUMBERS),
-    *("0.5", "0.5\\0.5\\0.5", "0\\0", "-0.5\\0.5", "nan\\nan", "0\\1\\0\\0\\1\\0", "0\\0\\0\\0\\0\\0", "1e999\\0\\0"),
+    *(
+        "0.5",
+        "0.5\\0.5\\0.5",
+        "0\\0",
+        "-0.5\\0.5",
+        "nan\\nan",
+        "0\\1\\0\\0\\1\\0",
+        "0\\0\\0\\0\\0\\0",
+        "1e999\\0\\0",
+    ),
     *("\\", "\\\\\\\\", "\0", "\n", "../../x", "日本語", "\x1b$B", "%s%n", "a" * 70000, "MONOCHROME1", "RGB"),
     *("PALETTE COLOR", "YBR_FULL", "1.2.826.1", "ISO 2022 IR 87"),
 )
@@ -113,7 +122,9 @@ def _attacked(draw: st.DrawFn, number: int) -> bytes:
         if kind == "lose":
             del elements[tag]
         elif kind == "length":
-            lengths[tag] = draw(st.sampled_from((0, 1, 2, 7, len(value) + 2, 65534, 2**31, 2**32 - 2, 2**32 - 1)))
+            lengths[tag] = draw(
+                st.sampled_from((0, 1, 2, 7, len(value) + 2, 65534, 2**31, 2**32 - 2, 2**32 - 1))
+            )
         elif kind == "vr":
             elements[tag] = (draw(st.sampled_from((*TEXT_VRS, *_LONG, "US", "FD", "AT", "??"))), value)
         elif kind == "syntax":
@@ -121,7 +132,9 @@ def _attacked(draw: st.DrawFn, number: int) -> bytes:
         elif kind == "add":
             place = draw(st.sampled_from((0x0008, 0x0006, 0x0009, 0x1050, 0x1101, 0x1201, 0x3002, 0x6000)))
             elements[0x0028, place] = draw(
-                st.sampled_from((("US", b"\2\0"), ("IS", b"2"), ("IS", b"99999999"), ("SQ", b""), ("OW", b"\0\0")))
+                st.sampled_from(
+                    (("US", b"\2\0"), ("IS", b"2"), ("IS", b"99999999"), ("SQ", b""), ("OW", b"\0\0"))
+                )
             )
         elif vr == "US":
             elements[tag] = (vr, struct.pack("<H", draw(st.sampled_from(_SHORTS))))
@@ -131,7 +144,11 @@ def _attacked(draw: st.DrawFn, number: int) -> bytes:
     if draw(st.integers(0, 7)) == 0:
         pixels = data.rindex(struct.pack("<HH", 0x7FE0, 0x0010)) if b"\xe0\x7f\x10\0" in data else len(data)
         depth = draw(st.sampled_from((1, 2, 40, 1000, 100000)))
-        nested = _sequences(min(depth, 1000), defined=True) if draw(st.booleans()) else _sequences(depth, defined=False)
+        nested = (
+            _sequences(min(depth, 1000), defined=True)
+            if draw(st.booleans())
+            else _sequences(depth, defined=False)
+        )
         data = data[:pixels] + nested + data[pixels:]
     return draw(damaged(data, early=len(data) - 60)) if draw(st.integers(0, 2)) == 0 else data
 
@@ -144,7 +161,9 @@ def dicom_folders(draw: st.DrawFn) -> Case:
     for number in bad:
         files[f"slice {number}"] = draw(_attacked(number))
     if draw(st.integers(0, 7)) == 0:
-        files[draw(st.sampled_from(("DICOMDIR", "deep/er/1", "-rf", "a\nb", "日本", ".hidden", "x.nii.gz")))] = draw(
+        files[
+            draw(st.sampled_from(("DICOMDIR", "deep/er/1", "-rf", "a\nb", "日本", ".hidden", "x.nii.gz")))
+        ] = draw(
             st.sampled_from((b"", b"\0" * 132, bytes(128) + b"DICM", files["slice 0"], files["slice 1"][:-9]))
         )
     return Case(files)

@@ -12,30 +12,112 @@ __all__ = ["FILES", "NUMBERS", "WORDS", "Field", "damaged", "lines_changed", "wi
 NUMBERS = (
     *("0", "-1", "1", "2", "3", "7", "nan", "-nan", "inf", "-inf", "1e308", "1e-308", "1e400", "0x10", "1,5"),
     *("99999999999999999999", "4294967296", "2147483647", "-2147483648", "65536", "", "abc", "1" * 5000),
-    *("6 5", "6 5 4 1", "6 5 4 2", "4 5 6", "1 1 1 1 1 1 1 1 1 1 1 1", "6 5 -4", "0 0 0", "6 5 nan", "1 2 3 x"),
+    *(
+        "6 5",
+        "6 5 4 1",
+        "6 5 4 2",
+        "4 5 6",
+        "1 1 1 1 1 1 1 1 1 1 1 1",
+        "6 5 -4",
+        "0 0 0",
+        "6 5 nan",
+        "1 2 3 x",
+    ),
     *("100000 100000 100000", "65536 65536 65536", "2147483647 2147483647 2147483647", "1 0 0 0 1 0 0 0 nan"),
-    *("512 512 512", "0 0 0 0 0 0 0 0 0", "1 0 0 1 0 0 1 0 0", "(1,0,0)", "none", "٣ ٣ ٣", "+6 +5 +4", "6_0 5 4"),
+    *(
+        "512 512 512",
+        "0 0 0 0 0 0 0 0 0",
+        "1 0 0 1 0 0 1 0 0",
+        "(1,0,0)",
+        "none",
+        "٣ ٣ ٣",
+        "+6 +5 +4",
+        "6_0 5 4",
+    ),
 )
 """What a text header may hold in place of its numbers."""
 
 FILES = (
     *("LOCAL", "local", "Local", "LIST", "LIST 3", "LIST 999999999", "list", "", ".", "..", "/", "~", "-"),
-    *("../../../../../../etc/passwd", "/etc/passwd", "/dev/zero", "/dev/stdin", "/proc/self/mem", "other.raw"),
-    *("seed.mha", "case.mha", "case.nrrd", "%d.raw 1 3 1", "slice%03d.raw 1 100000000 1", "%s%s%s%n", "a" * 5000),
+    *(
+        "../../../../../../etc/passwd",
+        "/etc/passwd",
+        "/dev/zero",
+        "/dev/stdin",
+        "/proc/self/mem",
+        "other.raw",
+    ),
+    *(
+        "seed.mha",
+        "case.mha",
+        "case.nrrd",
+        "%d.raw 1 3 1",
+        "slice%03d.raw 1 100000000 1",
+        "%s%s%s%n",
+        "a" * 5000,
+    ),
     *("$(touch x)", "|touch x", "http://127.0.0.1/x", "\u202ewar.rehto", "other.raw other.raw", "nul\0l.raw"),
 )
 """What a header may name as the file with its voxels."""
 
 WORDS = (
-    *("True", "False", "true", "1", "MET_UCHAR", "MET_DOUBLE", "MET_LONG_LONG_ARRAY", "MET_STRING", "MET_OTHER"),
-    *("MET_FLOAT_ARRAY", "raw", "gzip", "bzip2", "hex", "ascii", "text", "zrl", "double", "block", "float", "uchar"),
-    *("int64", "little", "big", "RAI", "RRR", "right-anterior-superior-time", "scanner-xyz", "3", "Image", "Tube"),
+    *(
+        "True",
+        "False",
+        "true",
+        "1",
+        "MET_UCHAR",
+        "MET_DOUBLE",
+        "MET_LONG_LONG_ARRAY",
+        "MET_STRING",
+        "MET_OTHER",
+    ),
+    *(
+        "MET_FLOAT_ARRAY",
+        "raw",
+        "gzip",
+        "bzip2",
+        "hex",
+        "ascii",
+        "text",
+        "zrl",
+        "double",
+        "block",
+        "float",
+        "uchar",
+    ),
+    *(
+        "int64",
+        "little",
+        "big",
+        "RAI",
+        "RRR",
+        "right-anterior-superior-time",
+        "scanner-xyz",
+        "3",
+        "Image",
+        "Tube",
+    ),
     *("\0", "%s%n%x", "=", ":", "::=", "\u202e", "\t", "x" * 70000, "LOCAL", "NRRD0004", "\x1f\x8b"),
 )
 """What a header may hold in place of a word."""
 
 _INTEGERS = (0, 1, -1, 2, 3, 7, 127, 128, 255, 256, 348, 540, 32767, -32768, 2**31 - 1, -(2**31), 2**63 - 1)
-_FLOATS = (0.0, -0.0, 1.0, -1.0, 0.5, 352.0, 1e9, 1e38, -1e38, 1e-45, float("nan"), float("inf"), -float("inf"))
+_FLOATS = (
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    352.0,
+    1e9,
+    1e38,
+    -1e38,
+    1e-45,
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+)
 
 Field = tuple[int, str]
 """Place and :mod:`struct` format of a binary field."""
@@ -99,9 +181,7 @@ def lines_changed(
             found[place] = (key, value if kind == "value" else found[place][1])
         elif kind == "lose":
             del found[place : place + 1]
-        elif kind == "double":
-            found.insert(place, (key, value))
-        elif kind == "add":
+        elif kind == "double" or kind == "add":
             found.insert(place, (key, value))
         elif found:
             other = draw(st.integers(0, len(found) - 1))

@@ -27,7 +27,19 @@ __all__ = ["grading_tables", "result_folders", "small_study"]
 
 _CELLS = (
     *("", "0", "1", "-1", "1.5", "nan", "1e5", "9" * 5000, "one", "=1+1", "'", '"', "\0", "\ud7ff", "日本"),
-    *("a,b", "a\nb", "x" * 200_000, " 1 ", "٣", "1_0", "../x", "L5/S1", "L9/L8", "<script>alert(1)</script>", "{{7*7}}"),
+    *(
+        "a,b",
+        "a\nb",
+        "x" * 200_000,
+        " 1 ",
+        "٣",
+        "1_0",
+        "../x",
+        "L5/S1",
+        "L9/L8",
+        "<script>alert(1)</script>",
+        "{{7*7}}",
+    ),
 )
 
 
@@ -57,7 +69,10 @@ def _cells_changed(draw: st.DrawFn, rows: list[list[str]]) -> bytes:
 @st.composite
 def grading_tables(draw: st.DrawFn) -> Case:
     """A table laid out as SPIDER's gradings, and what may come in its place."""
-    rows = [["Patient", "IVD label", "Modic", "Disc narrowing"], *[[f"{n}", "1", "0", f"{n % 2}"] for n in range(4)]]
+    rows = [
+        ["Patient", "IVD label", "Modic", "Disc narrowing"],
+        *[[f"{n}", "1", "0", f"{n % 2}"] for n in range(4)],
+    ]
     data = draw(_cells_changed(rows))
     if draw(st.integers(0, 2)) == 0:
         data = draw(damaged(data, early=40))
@@ -75,12 +90,21 @@ def small_study() -> dict[str, bytes]:
         "format": "discometry-study",
         **{item.name: None for item in fields(Manifest)},
         **{"study": "small", "input": "small.mha", "input_sha256": "ab" * 32, "bundle": "starter"},
-        **{"bundle_sha256": "cd" * 32, "versions": {"numpy": "2"}, "options": {"mask": True}, "device": "cpu"},
+        **{
+            "bundle_sha256": "cd" * 32,
+            "versions": {"numpy": "2"},
+            "options": {"mask": True},
+            "device": "cpu",
+        },
         **{"timings_s": {"measure": 0.5}, "flags": ["level_unsure"], "format_version": 1},
     }
     columns = ["study", "label", "level", "flags", *Geometry.names(), "latent_1", "narrowing_probability"]
     numbers = ["1.5"] * (len(columns) - 4)
-    table = [columns, ["small", "201", "L5/S1", "truncated", *numbers], ["small", "202", "L4/L5", "", *numbers]]
+    table = [
+        columns,
+        ["small", "201", "L5/S1", "truncated", *numbers],
+        ["small", "202", "L4/L5", "", *numbers],
+    ]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(table)
     with tempfile.TemporaryDirectory() as place:
@@ -90,7 +114,9 @@ def small_study() -> dict[str, bytes]:
         (folder / "meshes").mkdir()
         for label, level in ((201, "L5_S1"), (202, "L4_L5")):
             write_ply(disc_surface(volume.with_array(labels == label)), folder / "meshes" / f"{level}.ply")
-        files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        files = {
+            str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+        }
     return files | {"study.json": json.dumps(entries).encode(), "discs.csv": text.getvalue().encode()}
 
 
@@ -100,7 +126,21 @@ def result_folders() -> st.SearchStrategy[Case]:
 
 
 _VALUES: tuple[Any, ...] = (
-    *(None, True, 0, -1, 1e308, 10**400, "", "x", "<script>alert(1)</script>", "{{7*7}}", "../..", "\0", "日本" * 2000),
+    *(
+        None,
+        True,
+        0,
+        -1,
+        1e308,
+        10**400,
+        "",
+        "x",
+        "<script>alert(1)</script>",
+        "{{7*7}}",
+        "../..",
+        "\0",
+        "日本" * 2000,
+    ),
     *([], {}, [1], ["x"], [[[]]], {"a": {"b": 1}}, {"upper": "L1/L2", "lower": "x", "angle_deg": "y"}),
 )
 

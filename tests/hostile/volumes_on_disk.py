@@ -1,4 +1,4 @@
-"""Hostile MetaImage, NIfTI and NRRD files: small whole ones, in the words of real scanners, and damage to them."""
+"""Hostile MetaImage, NIfTI and NRRD files: small whole ones with the headers of real ones, and damaged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,13 @@ _META_KNOWN = (
     *("CompressedDataSize", "HeaderSize", "ElementNumberOfChannels", "ElementSize", "ElementByteOrderMSB"),
     *("Comment", "ObjectSubType", "TransformType", "Name", "ID", "ParentID", "Color", "Modality", "Origin"),
     *("Position", "Orientation", "Rotation", "ElementMin", "ElementMax", "SequenceID", "AcquisitionDate"),
-    *("ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset", "ITK_note", "Distance", "Points"),
+    *(
+        "ElementToIntensityFunctionSlope",
+        "ElementToIntensityFunctionOffset",
+        "ITK_note",
+        "Distance",
+        "Points",
+    ),
 )
 
 _NRRD = (

@@ -1,10 +1,10 @@
 """Model bundles: weights and the configs that build them, without pickle.
 
-A bundle is a folder: ``bundle.json`` names each component's file, its SHA-256 and its config, and carries a hash of
-itself; tensors lie in ``<name>.safetensors``, boosted trees in ``<name>.ubj``; ``MODEL_CARD.md`` says what it was
-trained on. Every file is verified by its hash before it is parsed. The card is outside the hash: words may be mended
-without new models, and no number depends on them. A hash finds damage; it does not say who made the bundle, so whatever
-a file holds is taken for hostile all the same, and judged before a library reads it.
+A bundle is a folder: ``bundle.json`` names each component's file, its SHA-256 and its config, and carries a
+hash of itself; tensors lie in ``<name>.safetensors``, boosted trees in ``<name>.ubj``; ``MODEL_CARD.md`` says
+what it was trained on. Every file is verified by its hash before it is parsed. The card is outside the hash:
+words may be mended without new models, and no number depends on them. A hash finds damage; it does not say
+who made the bundle, so what a file holds is taken for hostile all the same, and judged before it is used.
 """
 
 from __future__ import annotations
@@ -258,8 +258,8 @@ def _read_index(folder: Path) -> dict[str, Any]:
             action="use the discometry release that wrote it, or train it again",
         )
     entries = index.get("components")
-    whole = {"name", "version", "sha256"} <= index.keys() and isinstance(entries, dict)
-    if not whole or index["sha256"] != found or not all(map(_is_entry, entries, entries.values())):
+    named = {"name", "version", "sha256"} <= index.keys() and index["sha256"] == found
+    if not named or not isinstance(entries, dict) or not all(_is_entry(*item) for item in entries.items()):
         raise _damaged(folder, _INDEX)
     return index
 

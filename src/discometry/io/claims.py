@@ -107,5 +107,3 @@ def inflated(file: BinaryIO, *, wbits: int) -> Iterator[int]:
         if not packed:
             raise EOFError
         yield len(stream.decompress(packed, CHUNK))
-
-

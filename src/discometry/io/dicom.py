@@ -15,9 +15,17 @@ from discometry.core.errors import GridError, InputError
 from discometry.core.volume import Grid, Volume
 from discometry.io.dicom_elements import MAGIC, Elements, Tag, read_elements
 from discometry.io.headers import MAX_VOXELS, straightened
-from discometry.io.itk import quiet
+from discometry.io.itk import plain_name, quiet
 
-__all__ = ["Series", "is_dicom", "list_series", "read_series"]
+__all__ = [
+    "Series",
+    "choose_series",
+    "identifiers_of",
+    "is_dicom",
+    "list_series",
+    "read_series",
+    "read_slices",
+]
 
 _GAP_TOLERANCE = 0.1
 """How far a slice gap may be from the usual one, as a share of it, before slices count as missing."""
@@ -31,6 +39,15 @@ _FRAMES, _ROWS, _COLUMNS = (0x0028, 0x0008), (0x0028, 0x0010), (0x0028, 0x0011)
 _SAMPLES, _COLOURS = (0x0028, 0x0002), (0x0028, 0x0004)
 _ALLOCATED, _STORED, _HIGH, _SIGNED = ((0x0028, place) for place in range(0x0100, 0x0104))
 _INTERCEPT, _SLOPE = (0x0028, 0x1052), (0x0028, 0x1053)
+
+_IDENTIFIERS: dict[str, Tag] = {
+    "PatientID": (0x0010, 0x0020),
+    "PatientName": (0x0010, 0x0010),
+    "PatientBirthDate": (0x0010, 0x0030),
+    "StudyInstanceUID": (0x0020, 0x000D),
+    "SeriesInstanceUID": _SERIES,
+    "StudyDate": (0x0008, 0x0020),
+}
 
 _SYNTAXES = frozenset(
     "1.2.840.10008.1.2" + ending
@@ -53,7 +70,7 @@ class Series:
     damaged: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
-        return f"'{self.description}' (number {self.number or '?'}, {len(self.files)} slices, UID {self.uid})"
+        return f"'{self.description}' (number {self.number or '?'}, {len(self.files)} slices)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +137,12 @@ def _walked(file: Path) -> Elements | None:
 
 
 def read_series(folder: Path, wanted: str | None = None) -> Volume:
-    """Read one series of a DICOM folder, its slices sorted by position.
+    """Read one series of a DICOM folder: :func:`choose_series`, then :func:`read_slices`."""
+    return read_slices(choose_series(folder, wanted))
+
+
+def choose_series(folder: Path, wanted: str | None = None) -> Series:
+    """Find a series in a DICOM folder.
 
     Parameters
     ----------
@@ -128,6 +150,20 @@ def read_series(folder: Path, wanted: str | None = None) -> Volume:
         Searched with all folders below it.
     wanted
         The series' UID or a beginning of it, its number, or its description; needed where there are several.
+
+    Raises
+    ------
+    InputError
+        If there is no image series, the choice is not clear, or a file of the series is damaged.
+    """
+    series = _chosen(list_series(folder), wanted, folder)
+    if series.damaged:
+        raise _unreadable(f"'{series.damaged[0]}' in series {series}")
+    return series
+
+
+def read_slices(series: Series) -> Volume:
+    """Read a series, its slices sorted by position.
 
     Returns
     -------
@@ -137,19 +173,15 @@ def read_series(folder: Path, wanted: str | None = None) -> Volume:
     Raises
     ------
     InputError
-        If there is no image series, the choice is not clear, slices are missing, double, unreadable or not
-        parallel, or the files hold several frames each.
+        If slices are missing, double, unreadable or not parallel, or the files hold several frames each.
     GridError
         If the voxel size makes no sense.
     """
-    series = _chosen(list_series(folder), wanted, folder)
-    if series.damaged:
-        raise _unreadable(f"'{series.damaged[0]}' in series {series}")
     slices = sorted((_slice(file) for file in series.files), key=lambda one: one.file)
     stack, grid = _stacked(series, slices)
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileNames([str(one.file) for one in stack])
+    reader.SetFileNames([plain_name(one.file) for one in stack])
     reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
         with quiet():
@@ -157,6 +189,13 @@ def read_series(folder: Path, wanted: str | None = None) -> Volume:
     except (RuntimeError, MemoryError) as error:
         raise _unreadable(str(series)) from error
     return Volume(grid, array.transpose())
+
+
+def identifiers_of(series: Series) -> dict[str, str]:
+    """Give who and what was scanned, by the standard's keywords, as the series' first file has it."""
+    elements = _walked(series.files[0])
+    found = {} if elements is None else {key: elements.text(tag) for key, tag in _IDENTIFIERS.items()}
+    return {key: text for key, text in found.items() if text}
 
 
 def _chosen(series: tuple[Series, ...], wanted: str | None, folder: Path) -> Series:
@@ -179,13 +218,15 @@ def _chosen(series: tuple[Series, ...], wanted: str | None, folder: Path) -> Ser
         matches = next((test for test in tests if test), [])
     if len(matches) == 1:
         return matches[0]
-    names = "; ".join(str(one) for one in (matches or series))
+    listed = matches or list(series)
+    told_apart = len({one.number for one in listed}) == len(listed)  # without a UID, which identifies
+    names = "; ".join(str(one) if told_apart else f"{one} of UID {one.uid}" for one in listed)
     what = "image series" if wanted is None or not matches else f"image series match '{wanted}'"
     found = f"{len(matches)} {what} in '{folder}'" if matches else f"no series '{wanted}' in '{folder}'"
     raise InputError(
         f"{found}: {names}",
         expected="one series",
-        action="pass --series with a UID (its beginning is enough), a number or a description from this list",
+        action="pass --series with a number or description from this list, or how a UID begins",
     )
 
 

@@ -31,6 +31,7 @@ MAX_VOXELS = 2**29
 
 _SKEW_TOLERANCE = 2e-3
 
+
 def has_suffix(path: Path) -> bool:
     """Tell whether a file is named as one of the formats read here."""
     return path.name.lower().endswith(SUFFIXES)

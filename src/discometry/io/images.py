@@ -12,7 +12,7 @@ from discometry.core.volume import Grid, Volume
 from discometry.io.atomic import new_file
 from discometry.io.dicom import is_dicom, read_series
 from discometry.io.headers import SUFFIXES, has_suffix, inspect, straightened
-from discometry.io.itk import by_itself, quiet
+from discometry.io.itk import by_itself, plain_name, quiet
 
 __all__ = [
     "check_image",
@@ -262,7 +262,7 @@ def _one_volume(path: Path) -> sitk.Image:
     """Read the first three axes of a file; further ones are known to have length one."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READER[path.suffix.lower()])
-    reader.SetFileName(str(path))
+    reader.SetFileName(plain_name(path))
     reader.ReadImageInformation()
     size = reader.GetSize()
     if len(size) > 3:

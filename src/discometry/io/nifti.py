@@ -87,7 +87,7 @@ def _oriented(path: Path, raw: bytes, order: str) -> bool:
             expected=f"a qform and sform of finite numbers, at most {_FARTHEST_MM:,.0f} mm",
             action="convert the DICOM series again, or repair the header",
         )
-    return max(qform, sform) > 0
+    return bool(max(qform, sform) > 0)
 
 
 def check_nifti(path: Path, header: Header) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from unicodedata import bidirectional, category
 
 import numpy as np
 import pandas as pd
@@ -53,6 +55,9 @@ _POSES = (
 )
 _WORDS = ("study", "level", "flags")
 _LARGEST_TEXT = 2**24
+_LONGEST_NAME = 200
+_TURNING = frozenset(("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"))
+"""Characters that let a name read other than it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +86,8 @@ class Manifest:
     """See :class:`~discometry.core.records.Lordosis`."""
     flags: tuple[str, ...] = ()
     """Flags of the whole study."""
+    identifiers: Mapping[str, str] | None = None
+    """Who was scanned, by DICOM's keywords; only where it was asked for."""
     format_version: int = FORMAT_VERSION
     """Layout of the folder."""
 
@@ -114,15 +121,28 @@ def check_output(out: Path, study: str) -> Path:
     OutputError
         If the name cannot be a folder's, a file or foreign folder is in the way, or writing is not allowed.
     """
-    if not study.strip(".") or set(study) & set('/\\:*?"<>|\0'):
+    if not study.strip(".") or not _is_safe(study):
         raise OutputError(
-            f"the study name '{study}'",
-            expected="a name that can be a folder's",
+            f"the study name '{study[:_LONGEST_NAME]}'",
+            expected=f"at most {_LONGEST_NAME} bytes that can name a folder, and are no formula and no option",
             action="rename the input",
         )
     folder = Path(out) / study
+    if folder.is_symlink():
+        raise OutputError(
+            f"'{folder}' is a link to another place",
+            expected="a folder within the output folder, or a free name",
+            action="choose another output folder, or take the link away",
+        )
     check_folder(folder, ours=lambda path: _is_ours(path, study))
     return folder
+
+
+def _is_safe(name: str) -> bool:
+    """Tell whether a name stays in its folder, is one line, and is neither a formula nor an option."""
+    signs = set(name) & set('/\\:*?"<>|')
+    unseen = any(category(c) in ("Cc", "Cs", "Zl", "Zp") or bidirectional(c) in _TURNING for c in name)
+    return not signs and not unseen and name[0] not in "=+@-" and len(name.encode()) <= _LONGEST_NAME
 
 
 def write_study(
@@ -270,7 +290,7 @@ def content_hash(path: Path) -> str:
     for file in files:
         if len(files) > 1:
             name = file.relative_to(path) if path.is_dir() else Path(file.name)
-            digest.update(name.as_posix().encode() + b"\0" + str(file.stat().st_size).encode() + b"\0")
+            digest.update(os.fsencode(name.as_posix()) + b"\0" + str(file.stat().st_size).encode() + b"\0")
         with file.open("rb") as stream:
             while part := stream.read(1 << 20):
                 digest.update(part)
@@ -344,6 +364,7 @@ def _check_manifest(manifest: Manifest) -> None:
         all(isinstance(text, str) for text in texts)
         and all(text is None or isinstance(text, str) for text in models)
         and all(isinstance(entries, dict) for entries in maps)
+        and (manifest.identifiers is None or isinstance(manifest.identifiers, dict))
         and (curve is None or set(curve) == {item.name for item in fields(Lordosis)})
     ):
         raise ValueError("entries of another kind")

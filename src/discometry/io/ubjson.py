@@ -1,4 +1,7 @@
-"""Universal Binary JSON as XGBoost writes it, read without trust: nothing is allocated beyond the bytes there are."""
+"""Universal Binary JSON as XGBoost writes it, read without trust in what it says of itself.
+
+Nothing is allocated beyond the bytes that are there.
+"""
 
 from __future__ import annotations
 

@@ -255,7 +255,11 @@ def load_linear_shape(component: Component) -> LinearShape:
         known, quantiles = arrays["known_latents"].shape[:1], arrays["distances"].shape[:1]
         wanted = ((voxels,), (voxels, k), (3,), (3, k), (3,), quantiles, (*known, k), (*known, voxels))
         found = tuple(array.shape for array in arrays.values())
-        if found != wanted or quantiles == (0,) or not all(np.isfinite(array).all() for array in arrays.values()):
+        if (
+            found != wanted
+            or quantiles == (0,)
+            or not all(np.isfinite(array).all() for array in arrays.values())
+        ):
             raise InputError(f"arrays of shapes {found}", expected="those of the config", action="retrain")
     except (KeyError, TypeError, ValueError, IndexError, InputError) as error:
         raise BundleError(

@@ -16,7 +16,7 @@ __all__ = ["check_weights"]
 def check_weights(build: Callable[[], nn.Module], tensors: Mapping[str, NDArray[Any]]) -> None:
     """Refuse weights of other names or shapes than those of a network before that is built, and NaN.
 
-    A bundle's config may ask for a network that no memory holds; the weights in the bundle are as large as its file.
+    A bundle's config may ask for a network that no memory holds; its weights are as large as its file.
 
     Parameters
     ----------
@@ -35,7 +35,8 @@ def check_weights(build: Callable[[], nn.Module], tensors: Mapping[str, NDArray[
     # A bundle stores a single number as an array of one.
     scalars = {name for name, shape in wanted.items() if shape == ()}
     found = {
-        name: () if name in scalars and array.shape == (1,) else array.shape for name, array in tensors.items()
+        name: () if name in scalars and array.shape == (1,) else array.shape
+        for name, array in tensors.items()
     }
     if found != wanted:
         raise ValueError("weights of another network")

@@ -128,7 +128,9 @@ def _check_words(found: dict[str, str]) -> None:
 
 
 def _names(found: dict[str, Any], wanted: set[str]) -> None:
-    _require(isinstance(found, dict) and set(found) == wanted, f"other parts than {', '.join(sorted(wanted))}")
+    _require(
+        isinstance(found, dict) and set(found) == wanted, f"other parts than {', '.join(sorted(wanted))}"
+    )
 
 
 def _require(condition: bool, what: str) -> None:
