@@ -90,8 +90,35 @@ def report(path: Path) -> None:
         raise RuntimeError("the page holds what was to be text")
 
 
+def trap(path: Path) -> None:
+    """What must not happen, to see that it is noticed."""
+    import ctypes
+    import pickle
+
+    from discometry.core.errors import InputError
+
+    if path.name == "refused":
+        raise InputError("a", expected="b", action="c")
+    if path.name == "unclear":
+        raise InputError("a", expected="", action="c")
+    if path.name == "segfault":
+        ctypes.string_at(0)
+    if path.name == "memory":
+        bytearray(1 << 40)
+    if path.name == "write":
+        path.write_text("x")
+    if path.name == "pickle":
+        pickle.loads(pickle.dumps(Path("x")))
+    if path.name == "shell":
+        os.system("true")
+    if path.name == "noise":
+        sys.stderr.write("x")
+    while path.name == "loop":
+        pass
+
+
 READERS: dict[str, Callable[[Path], None]] = {
-    each.__name__: each for each in (image, dicom, gradings, bundle, study, report)
+    each.__name__: each for each in (image, dicom, gradings, bundle, study, report, trap)
 }
 _LOADED = {
     "image": ("SimpleITK", "pandas", "discometry.io.results"),
@@ -100,6 +127,7 @@ _LOADED = {
     "bundle": ("torch", "xgboost", "monai.networks.nets.unet", "discometry.networks.shape_models"),
     "study": ("SimpleITK", "pandas", "discometry.io.results"),
     "report": ("SimpleITK", "pandas", "discometry.report.page", "matplotlib.figure"),
+    "trap": (),
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mutations import NUMBERS, damaged
 from volumes_on_disk import Case
 
-__all__ = ["TEXT_VRS", "dicom_folders", "slice_elements", "written"]
+__all__ = ["TEXT_VRS", "dicom_folders", "nested_sequences", "slice_elements", "written"]
 
 Tag = tuple[int, int]
 Element = tuple[str, bytes]
@@ -96,18 +96,24 @@ _TEXTS = (
 )
 
 
-def _sequences(depth: int, *, defined: bool) -> bytes:
+def nested_sequences(depth: int, *, defined: bool) -> bytes:
     """A sequence of sequences, each holding the next, as explicit VR elements."""
     inner = b""
-    start = struct.pack("<HH2s2xI", 0x0008, 0x1140, b"SQ", 0xFFFFFFFF)
+    start = struct.pack("<HH2s2xI", 0x0008, 0x1032, b"SQ", 0xFFFFFFFF)
     item, stop = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF), struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
     end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
     if not defined:
         return (start + item) * depth + (stop + end) * depth
     for _ in range(depth):
         body = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
-        inner = struct.pack("<HH2s2xI", 0x0008, 0x1140, b"SQ", len(body)) + body
+        inner = struct.pack("<HH2s2xI", 0x0008, 0x1032, b"SQ", len(body)) + body
     return inner
+
+
+def with_sequences(data: bytes, depth: int, *, defined: bool) -> bytes:
+    """A slice with such sequences where they belong, before its description."""
+    place = data.find(b"\x08\x00\x3e\x10")
+    return data[:place] + nested_sequences(depth, defined=defined) + data[place:]
 
 
 @st.composite
@@ -142,14 +148,9 @@ def _attacked(draw: st.DrawFn, number: int) -> bytes:
             elements[tag] = (vr, draw(st.sampled_from(_TEXTS)).encode()[: 60000 if vr not in _LONG else None])
     data = written(elements, lengths)
     if draw(st.integers(0, 7)) == 0:
-        pixels = data.rindex(struct.pack("<HH", 0x7FE0, 0x0010)) if b"\xe0\x7f\x10\0" in data else len(data)
-        depth = draw(st.sampled_from((1, 2, 40, 1000, 100000)))
-        nested = (
-            _sequences(min(depth, 1000), defined=True)
-            if draw(st.booleans())
-            else _sequences(depth, defined=False)
-        )
-        data = data[:pixels] + nested + data[pixels:]
+        depth = draw(st.sampled_from((1, 2, 8, 9, 40, 1000, 100_000)))
+        defined = depth <= 1000 and draw(st.booleans())
+        data = with_sequences(data, depth, defined=defined)
     return draw(damaged(data, early=len(data) - 60)) if draw(st.integers(0, 2)) == 0 else data
 
 

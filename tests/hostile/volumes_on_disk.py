@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import strategies as st
 from mutations import FILES, NUMBERS, Field, damaged, lines_changed, with_fields
 
-__all__ = ["Case", "metaimages", "niftis", "nrrds"]
+__all__ = ["Case", "metaimages", "nifti", "niftis", "nrrds", "whole_volumes"]
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,19 @@ _NIFTI_FIELDS: tuple[Field, ...] = (
 )
 
 
-def _nifti(order: str, *, extension: bytes = b"", kind: tuple[int, int, str] = (4, 16, "i2")) -> bytes:
+def nifti(
+    order: str,
+    *,
+    extension: bytes = b"",
+    kind: tuple[int, int, str] = (4, 16, "i2"),
+    shape: tuple[int, int, int] = SHAPE,
+) -> bytes:
     """The small volume as NIfTI-1, its header as that of a real 1 mm scan."""
     code, bits, dtype = kind
     head = bytearray(352)
     struct.pack_into(f"{order}i", head, 0, 348)
     head[38:39] = b"r"
-    struct.pack_into(f"{order}8h", head, 40, 3, *SHAPE, 1, 1, 1, 1)
+    struct.pack_into(f"{order}8h", head, 40, 3, *shape, 1, 1, 1, 1)
     struct.pack_into(f"{order}2h", head, 70, code, bits)
     struct.pack_into(f"{order}8f", head, 76, 1, 1, 1, 1, 0, 0, 0, 0)
     struct.pack_into(f"{order}3f", head, 108, 352 + len(extension), 1, 0)
@@ -122,7 +129,7 @@ def niftis(draw: st.DrawFn) -> Case:
     esize = draw(st.sampled_from((16, 16, 0, -16, 15, 8, 2**31 - 1, -(2**31))))
     extension = struct.pack(f"{order}2i", esize, 6) + b"comment\0" if draw(st.integers(0, 4)) == 0 else b""
     kinds = ((4, 16, "i2"), (4, 16, "i2"), (16, 32, "f4"), (64, 64, "f8"), (2, 8, "u1"))
-    data = _nifti(order, extension=extension, kind=draw(st.sampled_from(kinds)))
+    data = nifti(order, extension=extension, kind=draw(st.sampled_from(kinds)))
     if draw(st.integers(0, 3)) > 0:
         data = draw(with_fields(data, _NIFTI_FIELDS, order=order))
     if draw(st.integers(0, 3)) == 0:
@@ -165,3 +172,32 @@ def nrrds(draw: st.DrawFn) -> Case:
         data = draw(damaged(data, early=len(head)))
     name = draw(st.sampled_from(("case.nrrd", "case.nrrd", "case.nhdr")))
     return Case({name: data, "other.raw": body}, name)
+
+
+def whole_volumes() -> dict[str, Case]:
+    """The small volume undamaged, in every form that is attacked."""
+    found = {"a.nii": nifti("<"), "b.nii": nifti(">"), "c.nii.gz": gzip.compress(nifti("<"), mtime=0)}
+    for name, way in (("a.mha", "raw"), ("b.mha", "zlib"), ("c.mha", "gzip")):
+        body = _packed(VOXELS, way)
+        lines = [*_META]
+        if way != "raw":
+            lines[4:5] = [("CompressedData", "True"), ("CompressedDataSize", str(len(body)))]
+        found[name] = _text(lines, " = ") + body
+    for name, way in (("a.nrrd", "raw"), ("b.nrrd", "gzip")):
+        lines = [(key, way if key == "encoding" else value) for key, value in _NRRD]
+        found[name] = b"NRRD0004\n" + _text(lines, ": ") + b"\n" + _packed(VOXELS, way)
+    beside = {"other.raw": VOXELS}
+    return {name: Case({name: data}, name) for name, data in found.items()} | {
+        "detached.mhd": Case(
+            {"detached.mhd": _text([*_META[:-1], ("ElementDataFile", "other.raw")], " = "), **beside},
+            "detached.mhd",
+        ),
+        "detached.nhdr": Case(
+            {"detached.nhdr": b"NRRD0004\n" + _text([*_NRRD, ("data file", "other.raw")], ": "), **beside},
+            "detached.nhdr",
+        ),
+    }
+
+
+def _text(lines: Sequence[tuple[str, str]], mark: str) -> bytes:
+    return "".join(f"{key}{mark}{value}\n" for key, value in lines).encode()

@@ -11,7 +11,6 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LIMIT_S = 30.0
 _START_S = 120.0
 
 
@@ -22,6 +21,7 @@ class Worker:
     reader: str
     scratch: Path
     """Where the child may write temporary files."""
+    limit_s: float = 30.0
     counts: dict[str, int] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
 
@@ -33,10 +33,10 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(json.dumps(os.fspath(path)).encode() + b"\n")
             process.stdin.flush()
-        line = self._line(process, LIMIT_S)
+        line = self._line(process, self.limit_s)
         if line is None:
             self.close()
-            outcome, text = "too slow", f"no answer within {LIMIT_S:g} s"
+            outcome, text = "too slow", f"no answer within {self.limit_s:g} s"
         elif not line:
             outcome, text = "died", f"exit code {process.wait()}: {self._tail(said)}"
         else:

@@ -50,7 +50,7 @@ def named_beside(path: Path, name: str) -> Path:
             expected="a header with one data file",
             action="convert it to .mha or .nii.gz",
         )
-    if not name or len(name) > 255 or Path(name).name != name:
+    if not name or len(name) > 255 or Path(name).name != name or name == "..":
         raise InputError(
             f"'{path}' points to '{name[:255]}', which is in another folder",
             expected="the name of a data file beside the header",

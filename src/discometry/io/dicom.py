@@ -60,7 +60,7 @@ _SYNTAXES = frozenset(
 class Series:
     """One image series of a DICOM folder: its UID, number, description and files (in any order).
 
-    ``damaged`` are the files that say they belong to it and are cut short or make no sense.
+    ``damaged`` are the files that are cut short or make no sense, and belong to it or do not say to what.
     """
 
     uid: str
@@ -122,7 +122,7 @@ def list_series(folder: Path) -> tuple[Series, ...]:
             members[0][1].text(_NUMBER)[:16],
             members[0][1].text(_DESCRIPTION)[:64],
             tuple(file for file, _ in members),
-            tuple(damaged.get(uid, ())),
+            tuple([*damaged.get(uid, ()), *damaged.get("", ())]),
         )
         for uid, members in found.items()
     ]

@@ -124,7 +124,7 @@ def check_output(out: Path, study: str) -> Path:
     if not study.strip(".") or not _is_safe(study):
         raise OutputError(
             f"the study name '{study[:_LONGEST_NAME]}'",
-            expected=f"at most {_LONGEST_NAME} bytes that can name a folder, and are no formula and no option",
+            expected=f"at most {_LONGEST_NAME} bytes that can name a folder, no formula and no option",
             action="rename the input",
         )
     folder = Path(out) / study
