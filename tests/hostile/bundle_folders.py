@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import pickle
 import struct
 import tempfile
@@ -105,12 +106,13 @@ def hashed(files: dict[str, bytes], index: Any = None) -> dict[str, bytes]:
 
 
 class Exploit:
-    """Writes a file when it is unpickled."""
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, marker: Path = Path("/nowhere/discometry-was-here")) -> None:
+        self.marker = marker
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
-        import os
-
-        return os.system, ("touch /tmp/discometry-was-here",)
+        return os.mkdir, (str(self.marker),)
 
 
 def foreign() -> dict[str, bytes]:
