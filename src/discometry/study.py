@@ -96,9 +96,7 @@ def analyse(
     models = _models(bundle, device, mask=mask)
     if mask:
         labels = _read_labels(source)
-        picture, chosen = (None, None) if image is None else _read_scan(Path(image), series)
-        if picture is not None:
-            check_same_grid(picture, labels)
+        picture, chosen = _read_picture(image, series, labels)
         analysis = analyse_mask(
             study, labels, models, image=picture, convention=convention, progress=progress
         )
@@ -107,9 +105,8 @@ def analyse(
         analysis = analyse_image(study, scan, models, progress=progress)
     if out is not None:
         options = {"mask": mask, "convention": convention, "series": _number(series, chosen)} | _named(image)
-        manifest = _manifest(source, models, analysis, options)
-        if keep_identifiers:
-            manifest = replace(manifest, identifiers={} if chosen is None else identifiers_of(chosen))
+        identifiers = _identifiers(chosen) if keep_identifiers else None
+        manifest = replace(_manifest(source, models, analysis, options), identifiers=identifiers)
         write_study(analysis.result, Path(out), manifest, finish=write_report)
     return analysis.result
 
@@ -165,6 +162,22 @@ def _read_scan(path: Path, wanted: str | None) -> tuple[Volume, Series | None]:
     scan = read_image(path, series=wanted) if chosen is None else read_slices(chosen)
     check_image(scan)
     return scan, chosen
+
+
+def _read_picture(
+    image: str | Path | None, wanted: str | None, labels: Volume
+) -> tuple[Volume | None, Series | None]:
+    """Read the MRI that lies beside a mask, if there is one."""
+    if image is None:
+        return None, None
+    picture, chosen = _read_scan(Path(image), wanted)
+    check_same_grid(picture, labels)
+    return picture, chosen
+
+
+def _identifiers(chosen: Series | None) -> dict[str, str]:
+    """Say who was scanned; nothing where the input is no DICOM."""
+    return {} if chosen is None else identifiers_of(chosen)
 
 
 def _number(wanted: str | None, chosen: Series | None) -> str | None:

@@ -75,7 +75,7 @@ def parse_metaimage(path: Path) -> Header:
     if fields.get("ObjectType", "Image").lower() != "image":
         raise ValueError("another object")
     _check_numbers(fields)
-    if not _TRUTH[fields.get("BinaryData", "False").lower()]:
+    if not _TRUTH[fields.get("BinaryData", "True").lower()]:
         raise InputError(
             f"'{path}' holds its voxels as text",
             expected="a MetaImage with BinaryData = True",
