@@ -92,14 +92,15 @@ def test_the_watch_sees_what_it_is_there_for(worker_of: WorkerOf, tmp_path: Path
 
 @pytest.mark.parametrize("claimed", [False, True])
 def test_gzip_bombs_end_soon(worker_of: WorkerOf, tmp_path: Path, claimed: bool) -> None:
+    """Four hundred megabytes of zeros: a large image where they are claimed, and else not worth unpacking."""
     zeros = zlib.compressobj(9, zlib.DEFLATED, 31)
     head = nifti("<", shape=(2048, 1024, 96)) if claimed else nifti("<")
     parts = [zeros.compress(head), *(zeros.compress(bytes(1 << 24)) for _ in range(24)), zeros.flush()]
     case = Case({"bomb.nii.gz": b"".join(parts)}, "bomb.nii.gz")
     assert len(case.files["bomb.nii.gz"]) < 10**6
     outcome, line = read_case(worker_of("image"), case, tmp_path / "case")
-    assert outcome == "refused"
-    assert ("in every voxel" if claimed else "unpacks to more") in line
+    assert outcome == ("result" if claimed else "refused")
+    assert claimed or "unpacks to more" in line
 
 
 def test_a_gzip_bomb_within_a_gzip_bomb_is_no_image(worker_of: WorkerOf, tmp_path: Path) -> None:
