@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import struct
+import tempfile
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 from hypothesis import strategies as st
 from mutations import NUMBERS, damaged
 from volumes_on_disk import Case
 
-__all__ = ["TEXT_VRS", "dicom_folders", "nested_sequences", "slice_elements", "written"]
+__all__ = [
+    "TEXT_VRS",
+    "dicom_folders",
+    "nested_sequences",
+    "packed_folders",
+    "packed_slices",
+    "slice_elements",
+    "written",
+]
 
 Tag = tuple[int, int]
 Element = tuple[str, bytes]
@@ -168,3 +180,52 @@ def dicom_folders(draw: st.DrawFn) -> Case:
             st.sampled_from((b"", b"\0" * 132, bytes(128) + b"DICM", files["slice 0"], files["slice 1"][:-9]))
         )
     return Case(files)
+
+
+@cache
+def packed_slices(compressor: str) -> dict[str, bytes]:
+    """Three slices as ITK compresses them, JPEG (lossless) or JPEG 2000."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(SLICES):
+            array = np.random.default_rng(number).integers(0, 200, (32, 32)).astype(np.uint8)
+            image = sitk.GetImageFromArray(array)
+            image.SetSpacing((0.5, 0.5))
+            elements = slice_elements(number)
+            for group, place in (
+                (0x08, 0x18),
+                (0x08, 0x60),
+                (0x20, 0x0D),
+                (0x20, 0x0E),
+                (0x20, 0x11),
+                (0x20, 0x37),
+            ):
+                image.SetMetaData(f"{group:04x}|{place:04x}", elements[group, place][1].decode())
+            image.SetMetaData("0020|0032", elements[0x0020, 0x0032][1].decode())
+            writer = sitk.ImageFileWriter()
+            writer.SetFileName(f"{folder}/{number}.dcm")
+            writer.KeepOriginalImageUIDOn()
+            writer.UseCompressionOn()
+            writer.SetCompressor(compressor)
+            writer.Execute(image)
+            found[f"{number}.dcm"] = Path(folder, f"{number}.dcm").read_bytes()
+    return found
+
+
+def packed_folders() -> st.SearchStrategy[Case]:
+    """Compressed slices, one of them with damage in its pixels."""
+    return st.sampled_from(("JPEG", "JPEG2000")).flatmap(lambda way: _unpackable(packed_slices(way)))
+
+
+@st.composite
+def _unpackable(draw: st.DrawFn, files: dict[str, bytes]) -> Case:
+    name = draw(st.sampled_from(sorted(files)))
+    data = files[name]
+    start = data.rindex(b"\xe0\x7f\x10\x00") + 28
+    end = len(data) - 8
+    place = draw(st.integers(start, min(end - 4, start + draw(st.sampled_from((140, 10_000))))))
+    new = draw(
+        st.sampled_from((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff"))
+        | st.binary(min_size=1, max_size=4)
+    )
+    return Case(files | {name: data[:place] + new + data[place + len(new) :]})

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundle_folders import hashed, small_bundle, written_ubjson
-from dicom_folders import SLICES, slice_elements, with_sequences, written
+from dicom_folders import SLICES, packed_slices, slice_elements, with_sequences, written
 from tables_and_results import small_study
 from volumes_on_disk import VOXELS, Case, nifti, whole_volumes
 from worker import Worker
@@ -202,6 +202,15 @@ def test_names_that_are_no_text_are_no_crash(worker_of: WorkerOf, tmp_path: Path
     (folder / "slice1").rename(folder / os.fsdecode(b"slice \xff"))
     outcome, line = worker_of("dicom").ask(folder)
     assert (outcome, "a name in UTF-8" in line) == ("refused", True)
+
+
+def test_pixels_that_a_codec_complains_of_are_refused(refusal: Refusal) -> None:
+    """libjpeg says "Corrupt JPEG data: bad Huffman code" on standard error and gives other pixels."""
+    files = packed_slices("JPEG")
+    data = bytearray(files["1.dcm"])
+    scan = data.rindex(b"\xff\xda") + 40
+    data[scan : scan + 300] = bytes(byte ^ 0x55 for byte in data[scan : scan + 300])
+    assert "cannot be read" in refusal("dicom", Case(files | {"1.dcm": bytes(data)}))
 
 
 def test_a_broken_file_of_another_kind_hides_no_series(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from bundle_folders import bundle_folders, small_bundle
-from dicom_folders import SLICES, dicom_folders, slice_elements, written
+from dicom_folders import SLICES, dicom_folders, packed_folders, packed_slices, slice_elements, written
 from tables_and_results import grading_tables, result_folders, small_study
 from volumes_on_disk import Case, metaimages, nifti, niftis, nrrds, whole_volumes
 from worker import Worker
@@ -34,7 +34,11 @@ def test_nrrds(attack: Attack) -> None:
 
 
 def test_dicom_folders(attack: Attack) -> None:
-    attack("dicom", dicom_folders(), share=0.2)
+    attack("dicom", dicom_folders(), share=0.19)
+
+
+def test_compressed_dicom_folders(attack: Attack) -> None:
+    attack("dicom", packed_folders(), share=0.01)
 
 
 def test_grading_tables(attack: Attack) -> None:
@@ -62,6 +66,9 @@ def test_whole_volumes_are_read(worker_of: WorkerOf, tmp_path: Path, name: str) 
 
 
 def test_whole_folders_are_read(worker_of: WorkerOf, tmp_path: Path) -> None:
+    for way in ("JPEG", "JPEG2000"):
+        packed = Case(packed_slices(way))
+        assert read_case(worker_of("dicom"), packed, tmp_path / "case") == ("result", ""), way
     slices = {f"slice {number}": written(slice_elements(number)) for number in range(SLICES)}
     assert read_case(worker_of("dicom"), Case(slices), tmp_path / "case") == ("result", "")
     assert read_case(worker_of("bundle"), Case(small_bundle()), tmp_path / "case") == ("result", "")

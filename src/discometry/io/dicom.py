@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from discometry.core.errors import GridError, InputError
@@ -16,6 +15,7 @@ from discometry.core.volume import Grid, Volume
 from discometry.io.dicom_elements import MAGIC, Elements, Tag, read_elements
 from discometry.io.headers import MAX_VOXELS, straightened
 from discometry.io.itk import plain_name, quiet
+from discometry.io.packed_slices import read_stack, unpack
 
 __all__ = [
     "Series",
@@ -82,6 +82,7 @@ class _Slice:
     spacing_mm: tuple[float, float]
     position: NDArray[np.float64]
     axes: NDArray[np.float64]
+    packed: bool
 
 
 def is_dicom(path: Path) -> bool:
@@ -179,13 +180,11 @@ def read_slices(series: Series) -> Volume:
     """
     slices = sorted((_slice(file) for file in series.files), key=lambda one: one.file)
     stack, grid = _stacked(series, slices)
-    reader = sitk.ImageSeriesReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileNames([plain_name(one.file) for one in stack])
-    reader.SetOutputPixelType(sitk.sitkFloat32)
+    files = [plain_name(one.file) for one in stack]
+    read = unpack if any(one.packed for one in stack) else read_stack
     try:
         with quiet():
-            array = sitk.GetArrayFromImage(reader.Execute())
+            array = read(files)
     except (RuntimeError, MemoryError) as error:
         raise _unreadable(str(series)) from error
     return Volume(grid, array.transpose())
@@ -256,7 +255,14 @@ def _slice(file: Path) -> _Slice:
             action="export the series again",
         )
     between_rows, between_columns = spacing.tolist()
-    return _Slice(file, (columns, rows), (between_columns, between_rows), position, axes.reshape(2, 3))
+    return _Slice(
+        file=file,
+        size=(columns, rows),
+        spacing_mm=(between_columns, between_rows),
+        position=position,
+        axes=axes.reshape(2, 3),
+        packed=elements.pixel_bytes is None,
+    )
 
 
 def _check_picture(file: Path, elements: Elements) -> tuple[int, int]:
