@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from volumes_on_disk import Case
-from worker import Worker
+from worker import Worker, read_case
 
 CASES = int(os.environ.get("DISCOMETRY_FUZZ_CASES", "1000"))
 """Cases over all readers; by hand: ``DISCOMETRY_FUZZ_CASES=10000 pytest tests/hostile``."""
@@ -49,17 +48,3 @@ def attack(worker_of: Callable[[str], Worker], tmp_path: Path) -> Callable[..., 
         assert ran >= CASES * share
 
     return run
-
-
-def read_case(worker: Worker, case: Case, folder: Path) -> tuple[str, str]:
-    """Lay out a case and read it; anything that changes around it counts as reaching out."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    for name, data in case.files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    before = sorted(folder.parent.rglob("*"))
-    outcome, text = worker.ask(folder / case.read)
-    changed = set(folder.parent.rglob("*")) ^ set(before)
-    same = all((folder / name).read_bytes() == data for name, data in case.files.items())
-    return (outcome, text) if same and not changed else ("reached out", f"changed {changed or 'the input'}")

@@ -16,9 +16,8 @@ from bundle_folders import hashed, small_bundle, written_ubjson
 from dicom_folders import SLICES, packed_slices, slice_elements, with_sequences, written
 from tables_and_results import small_study
 from volumes_on_disk import VOXELS, Case, nifti, whole_volumes
-from worker import Worker
+from worker import Worker, read_case
 
-from conftest import read_case
 from discometry.core.errors import BundleError
 from discometry.io.bundle import Component, write_component
 from discometry.io.dicom import list_series

@@ -13,9 +13,7 @@ from bundle_folders import bundle_folders, small_bundle
 from dicom_folders import SLICES, dicom_folders, packed_folders, packed_slices, slice_elements, written
 from tables_and_results import grading_tables, result_folders, small_study
 from volumes_on_disk import Case, metaimages, nifti, niftis, nrrds, whole_volumes
-from worker import Worker
-
-from conftest import read_case
+from worker import Worker, read_case
 
 Attack = Callable[..., None]
 WorkerOf = Callable[[str], Worker]

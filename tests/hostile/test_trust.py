@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from bundle_folders import Exploit, foreign, hashed, small_bundle
 from volumes_on_disk import Case
-from worker import Worker
+from worker import Worker, read_case
 
-from conftest import read_case
 from discometry.core.errors import BundleError
 from discometry.io.bundle import FORMAT_VERSION, STARTER, read_bundle
 from discometry.networks.classifier import load_classifier

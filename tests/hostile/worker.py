@@ -6,10 +6,13 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from volumes_on_disk import Case
 
 _START_S = 120.0
 
@@ -91,3 +94,17 @@ class Worker:
         assert process.stdout is not None
         ready, _, _ = select.select([process.stdout], [], [], limit_s)
         return process.stdout.readline() if ready else None
+
+
+def read_case(worker: Worker, case: Case, folder: Path) -> tuple[str, str]:
+    """Lay out a case and read it; anything that changes around it counts as reaching out."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, data in case.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    before = sorted(folder.parent.rglob("*"))
+    outcome, text = worker.ask(folder / case.read)
+    changed = set(folder.parent.rglob("*")) ^ set(before)
+    same = all((folder / name).read_bytes() == data for name, data in case.files.items())
+    return (outcome, text) if same and not changed else ("reached out", f"changed {changed or 'the input'}")
