@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import struct
 import tempfile
 from collections.abc import Mapping
@@ -186,6 +187,7 @@ def dicom_folders(draw: st.DrawFn) -> Case:
 def packed_slices(compressor: str) -> dict[str, bytes]:
     """Three slices as ITK compresses them, JPEG (lossless) or JPEG 2000."""
     found = {}
+    before = locale.setlocale(locale.LC_ALL)  # which ITK's writer sets to C
     with tempfile.TemporaryDirectory() as folder:
         for number in range(SLICES):
             array = np.random.default_rng(number).integers(0, 200, (32, 32)).astype(np.uint8)
@@ -209,6 +211,7 @@ def packed_slices(compressor: str) -> dict[str, bytes]:
             writer.SetCompressor(compressor)
             writer.Execute(image)
             found[f"{number}.dcm"] = Path(folder, f"{number}.dcm").read_bytes()
+    locale.setlocale(locale.LC_ALL, before)
     return found
 
 
