@@ -145,8 +145,9 @@ def test_a_hashed_file_that_is_no_safetensors_is_refused(folder: Path) -> None:
     data = b"not tensors at all"
     (folder / "autoencoder.safetensors").write_bytes(data)
     entry = {"file": "autoencoder.safetensors", "sha256": hashlib.sha256(data).hexdigest(), "config": {}}
+    (folder / "classifier.ubj").unlink()
     edit(folder, components={"autoencoder": entry})
-    refused(folder, "damaged")
+    refused(folder, r"autoencoder\.safetensors' holds no tensors")
 
 
 def test_an_unknown_component_is_answered_with_those_there_are(folder: Path) -> None:

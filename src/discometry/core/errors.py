@@ -27,10 +27,13 @@ class DiscometryError(Exception):
     """
 
     def __init__(self, found: str, *, expected: str, action: str) -> None:
-        self.found = " ".join(found.split())
-        self.expected = " ".join(expected.split())
-        self.action = " ".join(action.split())
+        self.found, self.expected, self.action = map(_one_line, (found, expected, action))
         super().__init__(f"{self.found}; expected {self.expected}; {self.action}")
+
+
+def _one_line(text: str) -> str:
+    """Make a text one line that no terminal obeys, whatever a file's name holds."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 class InputError(DiscometryError):

@@ -1,7 +1,10 @@
 """Model bundles: weights and the configs that build them, without pickle.
 
-A bundle is a folder: ``bundle.json`` names each component's file, its SHA-256 and its config; tensors lie in
-``<name>.safetensors``, boosted trees in ``<name>.ubj``; ``MODEL_CARD.md`` says what it was trained on.
+A bundle is a folder: ``bundle.json`` names each component's file, its SHA-256 and its config, and carries a
+hash of itself; tensors lie in ``<name>.safetensors``, boosted trees in ``<name>.ubj``; ``MODEL_CARD.md`` says
+what it was trained on. Every file is verified by its hash before it is parsed. The card is outside the hash:
+words may be mended without new models, and no number depends on them. A hash finds damage; it does not say
+who made the bundle, so what a file holds is taken for hostile all the same, and judged before it is used.
 """
 
 from __future__ import annotations
@@ -41,6 +44,9 @@ STARTER = Path(__file__).parent.parent / "bundles" / "starter"
 """The bundle that comes with the package."""
 
 _INDEX, _CARD = "bundle.json", "MODEL_CARD.md"
+_TENSORS, _PAYLOAD = ".safetensors", ".ubj"
+_LARGEST_TEXT, _LARGEST_WEIGHTS = 2**24, 2**32
+"""Bytes of an index or card, and of a component."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +88,7 @@ class Component:
     @property
     def file_name(self) -> str:
         """Name of its file in the bundle folder."""
-        return f"{self.name}.{'safetensors' if self.payload is None else 'ubj'}"
+        return self.name + (_TENSORS if self.payload is None else _PAYLOAD)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,13 +124,15 @@ def read_bundle(path: Path | None = None) -> Bundle:
     Raises
     ------
     BundleError
-        If the folder is missing, is not a bundle, is of another format version, or was damaged.
+        If the folder is missing, is not a bundle, is of another format version, was damaged, or holds models
+        that its index does not name.
     """
     folder = STARTER if path is None else Path(path)
     index = _read_index(folder)
+    _check_nothing_else(folder, index)
     components = {name: _read_component(folder, name, entry) for name, entry in index["components"].items()}
     try:
-        card = (folder / _CARD).read_text(encoding="utf-8")
+        card = _read_bytes(folder / _CARD, _LARGEST_TEXT).decode("utf-8")
     except (OSError, UnicodeDecodeError):
         card = ""
     return Bundle(
@@ -227,7 +235,8 @@ def _index_sha256(content: Mapping[str, Any]) -> str:
 
 def _read_index(folder: Path) -> dict[str, Any]:
     try:
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        index = json.loads(_read_bytes(folder / _INDEX, _LARGEST_TEXT))
+        found = _index_sha256(index) if isinstance(index, dict) else ""
     except OSError as error:
         raise BundleError(
             f"'{folder}' is not a model bundle",
@@ -249,18 +258,46 @@ def _read_index(folder: Path) -> dict[str, Any]:
             action="use the discometry release that wrote it, or train it again",
         )
     entries = index.get("components")
-    whole = {"name", "version", "sha256"} <= index.keys() and isinstance(entries, dict)
-    if not whole or index["sha256"] != _index_sha256(index):
+    named = {"name", "version", "sha256"} <= index.keys() and index["sha256"] == found
+    if not named or not isinstance(entries, dict) or not all(_is_entry(*item) for item in entries.items()):
         raise _damaged(folder, _INDEX)
     return index
 
 
+def _is_entry(name: str, entry: object) -> bool:
+    """Tell whether a component's entry has all that it needs, and names a file of its own in the folder."""
+    return (
+        isinstance(entry, dict)
+        and name.isidentifier()
+        and entry.get("file") in (name + _TENSORS, name + _PAYLOAD)
+        and isinstance(entry.get("sha256"), str)
+        and isinstance(entry.get("config"), dict)
+    )
+
+
+def _check_nothing_else(folder: Path, index: Mapping[str, Any]) -> None:
+    known = {entry["file"] for entry in index["components"].values()}
+    others = [file.name for file in folder.iterdir() if file.suffix.lower() in (_TENSORS, _PAYLOAD)]
+    strange = sorted(set(others) - known)
+    if strange:
+        raise BundleError(
+            f"bundle '{folder}' holds '{strange[0]}', which its index does not name",
+            expected="the models that were hashed when the bundle was written, and no others",
+            action="take that file away, or copy or download the bundle again",
+        )
+
+
+def _read_bytes(path: Path, largest: int) -> bytes:
+    """Read a file that is a file, and not without end."""
+    if not path.is_file() or path.stat().st_size > largest:
+        raise OSError(f"no file of at most {largest:,} bytes")
+    return path.read_bytes()
+
+
 def _read_component(folder: Path, name: str, entry: Mapping[str, Any]) -> Component:
     file = str(entry["file"])
-    if Path(file).name != file:
-        raise _damaged(folder, _INDEX)
     try:
-        data = (folder / file).read_bytes()
+        data = _read_bytes(folder / file, _LARGEST_WEIGHTS)
     except OSError as error:
         raise BundleError(
             f"bundle '{folder}' lacks '{file}'",
@@ -269,12 +306,21 @@ def _read_component(folder: Path, name: str, entry: Mapping[str, Any]) -> Compon
         ) from error
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise _damaged(folder, file)
-    if not file.endswith(".safetensors"):
+    if file.endswith(_PAYLOAD):
         return Component(name, entry["config"], {}, data)
     try:
-        return Component(name, entry["config"], load(data))
-    except SafetensorError as error:
-        raise _damaged(folder, file) from error
+        tensors = load(data)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # KeyError: a type that NumPy lacks
+        raise _foreign(folder, file, "no tensors that can be read") from error
+    return Component(name, entry["config"], tensors)
+
+
+def _foreign(folder: Path, file: str, what: str) -> BundleError:
+    return BundleError(
+        f"'{folder / file}' holds {what}",
+        expected="safetensors that discometry wrote",
+        action="choose a bundle that discometry wrote, or train it again with `discometry train`",
+    )
 
 
 def _damaged(folder: Path, file: str) -> BundleError:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from unicodedata import bidirectional, category
 
 import numpy as np
 import pandas as pd
 
 from discometry.core.anatomy import label_of_level
 from discometry.core.errors import DiscometryError, InputError, OutputError
-from discometry.core.records import Geometry, Intensity, StudyResult
+from discometry.core.records import Geometry, Intensity, Lordosis, StudyResult
 from discometry.core.reference import REFERENCE_MEASURES
 from discometry.core.volume import Volume
 from discometry.io.atomic import check_folder, new_folder
@@ -64,6 +67,10 @@ _POSES = (
 _WORDS = ("study", "level", "flags")
 SHAP = "shap_"
 """How the columns begin that say what a feature adds to the log-odds of narrowing."""
+_LARGEST_TEXT = 2**24
+_LONGEST_NAME = 200
+_TURNING = frozenset(("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"))
+"""Characters that let a name read other than it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +99,8 @@ class Manifest:
     """See :class:`~discometry.core.records.Lordosis`."""
     flags: tuple[str, ...] = ()
     """Flags of the whole study."""
+    identifiers: Mapping[str, str] | None = None
+    """Who was scanned, by DICOM's keywords; only where it was asked for."""
     format_version: int = FORMAT_VERSION
     """Layout of the folder."""
 
@@ -125,15 +134,28 @@ def check_output(out: Path, study: str) -> Path:
     OutputError
         If the name cannot be a folder's, a file or foreign folder is in the way, or writing is not allowed.
     """
-    if not study.strip(".") or set(study) & set('/\\:*?"<>|\0'):
+    if not study.strip(".") or not _is_safe(study):
         raise OutputError(
-            f"the study name '{study}'",
-            expected="a name that can be a folder's",
+            f"the study name '{study[:_LONGEST_NAME]}'",
+            expected=f"at most {_LONGEST_NAME} bytes that can name a folder, no formula and no option",
             action="rename the input",
         )
     folder = Path(out) / study
+    if folder.is_symlink():
+        raise OutputError(
+            f"'{folder}' is a link to another place",
+            expected="a folder within the output folder, or a free name",
+            action="choose another output folder, or take the link away",
+        )
     check_folder(folder, ours=lambda path: _is_ours(path, study))
     return folder
+
+
+def _is_safe(name: str) -> bool:
+    """Tell whether a name stays in its folder, is one line, and is neither a formula nor an option."""
+    signs = set(name) & set('/\\:*?"<>|')
+    unseen = any(category(c) in ("Cc", "Cs", "Zl", "Zp") or bidirectional(c) in _TURNING for c in name)
+    return not signs and not unseen and name[0] not in "=+@-" and len(name.encode()) <= _LONGEST_NAME
 
 
 def write_study(
@@ -301,7 +323,7 @@ def content_hash(path: Path) -> str:
     for file in files:
         if len(files) > 1:
             name = file.relative_to(path) if path.is_dir() else Path(file.name)
-            digest.update(name.as_posix().encode() + b"\0" + str(file.stat().st_size).encode() + b"\0")
+            digest.update(os.fsencode(name.as_posix()) + b"\0" + str(file.stat().st_size).encode() + b"\0")
         with file.open("rb") as stream:
             while part := stream.read(1 << 20):
                 digest.update(part)
@@ -319,7 +341,7 @@ def _is_ours(folder: Path, study: str) -> bool:
         names = {file.name for file in folder.iterdir()}
         meshes = folder / _MESHES
         strange = [file for file in meshes.iterdir() if file.suffix != ".ply"] if meshes.is_dir() else []
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     same = isinstance(manifest, dict) and (manifest.get("format"), manifest.get("study")) == (FORMAT, study)
     return same and names <= _OURS and not strange
@@ -349,13 +371,15 @@ def read_manifest(folder: Path) -> Manifest:
     """
     version: object = None
     try:
-        content = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        content = json.loads(_bytes_of(folder / _MANIFEST))
         if content.pop("format") != FORMAT:
             raise ValueError("another format")
         version = content["format_version"]
         known = isinstance(version, int) and 1 <= version <= FORMAT_VERSION
         manifest = Manifest(**content | {"flags": tuple(content.get("flags", ()))}) if known else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if manifest is not None:
+            _check_manifest(manifest)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"'{folder}' is not a result folder",
             expected=f"a folder with a {_MANIFEST} that discometry wrote",
@@ -368,6 +392,28 @@ def read_manifest(folder: Path) -> Manifest:
             action="use the discometry release that wrote it, or analyse the study again with this one",
         )
     return manifest
+
+
+def _check_manifest(manifest: Manifest) -> None:
+    """Refuse entries of other kinds than were written."""
+    texts = (manifest.study, manifest.input, manifest.input_sha256, manifest.device, *manifest.flags)
+    models = (manifest.bundle, manifest.bundle_sha256)
+    maps = (manifest.versions, manifest.options, manifest.timings_s)
+    curve = manifest.lordosis
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(text is None or isinstance(text, str) for text in models)
+        and all(isinstance(entries, dict) for entries in maps)
+        and (manifest.identifiers is None or isinstance(manifest.identifiers, dict))
+        and (curve is None or set(curve) == {item.name for item in fields(Lordosis)})
+    ):
+        raise ValueError("entries of another kind")
+
+
+def _bytes_of(path: Path) -> bytes:
+    if not path.is_file() or path.stat().st_size > _LARGEST_TEXT:
+        raise OSError(f"no file of at most {_LARGEST_TEXT:,} bytes")
+    return path.read_bytes()
 
 
 def is_whole(folder: Path) -> bool:
@@ -389,10 +435,13 @@ def read_discs(folder: Path) -> pd.DataFrame:
     """
     path = Path(folder) / _TABLE
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        text = _bytes_of(path).decode("utf-8")
+        table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
+        if not {*_WORDS, "label"} <= set(table.columns) or not table.columns.is_unique:
+            raise ValueError("other columns")
         numbers = [name for name in table.columns if name not in _WORDS]
         return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers}).astype({"label": int})
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(
             f"'{path}' cannot be read",
             expected="the table that discometry wrote",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,17 @@ class StudyInput:
 
     def fingerprint(self) -> tuple[str, dict[str, Any]]:
         """Hash what is on the disk now, and give the options that go with it, as a manifest holds both."""
-        options = {"mask": self.mask, "convention": self.convention, "series": self.series}
+        options = {"mask": self.mask, "convention": self.convention, "series": _veiled(self.series)}
         return content_hash(self.source), options | _named(self.image)
 
 
 def _named(image: str | Path | None) -> dict[str, Any]:
     """Say which MRI lay beside a mask."""
     return {} if image is None else {"image": Path(image).name, "image_sha256": content_hash(Path(image))}
+
+
+def _veiled(series: str | None) -> str | None:
+    """Write a number of a series as it is, and anything else as a hash: it may tell who was scanned."""
+    if series is None or (series.isdecimal() and len(series) <= 6):
+        return series
+    return f"sha256:{sha256(series.encode()).hexdigest()[:16]}"

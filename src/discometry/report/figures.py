@@ -153,7 +153,7 @@ def finish_picture(figure: Any, *, alt: str) -> Picture:
     from PIL import Image
 
     width, height = figure.get_size_inches() * CSS_PX_PER_INCH
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     stream = BytesIO()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

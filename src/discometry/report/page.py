@@ -143,6 +143,7 @@ def write_report(folder: Path) -> Path:
 def render_report(study: StudyFiles) -> str:
     """Make the page of one study as a string of HTML."""
     manifest = {item.name: getattr(study.manifest, item.name) for item in fields(study.manifest)}
+    del manifest["identifiers"]  # a page is passed on more easily than study.json
     regions = find_regions(study.labels)
     downwards = regions[::-1]
     meshes = {int(label): thin_mesh(mesh, cell_mm=MESH_CELL_MM) for label, mesh in study.meshes.items()}
