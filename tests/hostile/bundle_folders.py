@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 from mutations import damaged
+from safetensors.numpy import save
 from volumes_on_disk import Case
 
-from discometry.io.ubjson import read_ubjson
-
-__all__ = ["Exploit", "bundle_folders", "foreign", "hashed", "small_bundle", "written_ubjson"]
+__all__ = ["Exploit", "bundle_folders", "foreign", "hashed", "small_bundle"]
 
 JSON_VALUES: tuple[Any, ...] = (
     *(
@@ -65,8 +64,6 @@ JSON_VALUES: tuple[Any, ...] = (
 @cache
 def small_bundle() -> dict[str, bytes]:
     """Files of a bundle with all three models, each as small as it can be."""
-    from xgboost import DMatrix, train
-
     from discometry.io.bundle import write_component
     from discometry.networks.autoencoder import (
         AutoencoderConfig,
@@ -77,14 +74,13 @@ def small_bundle() -> dict[str, bytes]:
     from discometry.networks.classifier import Classifier, classifier_component
     from discometry.networks.segmenter import SegmenterConfig, build_segmenter, segmenter_component
 
-    x = np.random.default_rng(0).normal(size=(60, 2))
-    trees = train({"objective": "binary:logistic", "nthread": 1}, DMatrix(x, x[:, 0] < 0), num_boost_round=2)
+    line = Classifier(("height", "width"), np.array([8.0, 30.0]), np.array([-0.5, 0.1]), -1.0)
     config = SegmenterConfig(width=2, levels=2)
     network = build_autoencoder(AutoencoderConfig(latents=1, width=1))
     components = (
         segmenter_component(build_segmenter(config), config),
         convolutional_component(ConvolutionalShape(network.eval(), np.linspace(0, 3, 5))),
-        classifier_component(Classifier(trees, ("height", "width"))),
+        classifier_component(line),
     )
     with tempfile.TemporaryDirectory() as folder:
         for component in components:
@@ -116,7 +112,7 @@ class Exploit:
 
 
 def foreign() -> dict[str, bytes]:
-    """Contents that are neither safetensors nor trees, by what they are."""
+    """Contents that are no safetensors, by what they are."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("archive/data.pkl", pickle.dumps(Exploit()))
@@ -129,39 +125,10 @@ def foreign() -> dict[str, bytes]:
         "pickle": pickle.dumps(Exploit()),
         "torch archive": archive.getvalue(),
         "numpy objects": array.getvalue(),
-        "JSON": b'{"learner": {"gradient_booster": {"name": "gbtree"}}}',
+        "JSON": b'{"middle": [8, 30], "weights": [0, 0]}',
         "safetensors of a terabyte": struct.pack("<Q", len(head)) + head,
         "safetensors of an endless header": struct.pack("<Q", 2**63) + b"{}",
-        "ubjson of an endless string": b"{L" + struct.pack(">q", 2**62) + b"x",
-        "ubjson of an endless array": b"{L" + struct.pack(">q", 1) + b"a[$d#L" + struct.pack(">q", 2**60),
-        "ubjson of many nothings": b"{L" + struct.pack(">q", 1) + b"a[#L" + struct.pack(">q", 2**40),
-        "ubjson nested deeply": b"{L\0\0\0\0\0\0\0\1a" * 100_000,
-        "old binary model": b"binf" + bytes(400),
     }
-
-
-def written_ubjson(value: Any) -> bytes:
-    """Write UBJSON as XGBoost does."""
-    if isinstance(value, dict):
-        parts = [b"L" + _text(key) + written_ubjson(item) for key, item in value.items()]
-        return b"{" + b"".join(parts) + b"}"
-    if isinstance(value, np.ndarray):
-        kind = {"f4": b"d", "f8": b"D", "u1": b"U", "i1": b"i", "i2": b"I", "i4": b"l", "i8": b"L"}
-        return b"[$" + kind[value.dtype.str[1:]] + b"#L" + struct.pack(">q", len(value)) + value.tobytes()
-    if isinstance(value, list):
-        return b"[#L" + struct.pack(">q", len(value)) + b"".join(map(written_ubjson, value))
-    if isinstance(value, str):
-        return b"SL" + _text(value)
-    if isinstance(value, bool) or value is None:
-        return {True: b"T", False: b"F", None: b"Z"}[value]
-    if isinstance(value, float):
-        return b"D" + struct.pack(">d", value)
-    return b"L" + struct.pack(">Q", int(value) % 2**64)
-
-
-def _text(text: str) -> bytes:
-    raw = text.encode()
-    return struct.pack(">q", len(raw)) + raw
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -179,48 +146,50 @@ def _set(value: Any, path: tuple[Any, ...], new: Any) -> None:
     value[path[-1]] = deepcopy(new)
 
 
+_NUMBERS = (0.0, -1.0, 1e30, -1e308, 1e-308, float("nan"), float("inf"), -float("inf"))
+_KINDS = ("<f8", "<f4", "<f2", "<i8", "<i4", "|u1", "|b1")
+
+
 @st.composite
-def _other_trees(draw: st.DrawFn, payload: bytes) -> bytes:
-    """Trees of which one value, or one number within an array, is another."""
-    model = read_ubjson(payload)
+def _other_line(draw: st.DrawFn, config: dict[str, Any]) -> bytes:
+    """Tensors of a classifier of which values, shapes, kinds or names are others; its config may be, too."""
+    tensors = {"middle": np.array([8.0, 30.0]), "weights": np.array([-0.5, 0.1])}
     for _ in range(draw(st.sampled_from((1, 1, 1, 2)))):
-        path = draw(st.sampled_from(list(_places(model))))
-        old = model
-        for key in path:
-            old = old[key]
-        if isinstance(old, np.ndarray) and len(old) and draw(st.integers(0, 3)) > 0:
-            new = old.copy()
-            if new.dtype.kind == "f":
-                number = draw(st.sampled_from((0, -1, 1e30, float("nan"), float("inf"))))
-            else:
-                top = np.iinfo(new.dtype)
-                number = draw(st.sampled_from((0, 1, 2, len(old) - 1, top.max, top.min)))
-            new[draw(st.integers(0, len(old) - 1))] = number
-            _set(model, path, new)
-        elif isinstance(old, np.ndarray) and draw(st.booleans()):
-            _set(model, path, old[: draw(st.integers(0, len(old)))])
-        elif isinstance(old, str):
-            texts = (
-                "0",
-                "1",
-                "-1",
-                "2",
-                "999999999",
-                "99999999999999999999",
-                "nan",
-                "[]",
-                "",
-                "dart",
-                "multi:softmax",
+        name = draw(st.sampled_from(("middle", "weights")))
+        kind = draw(
+            st.sampled_from(("number", "shape", "dtype", "lose", "more", "features", "kind", "offset"))
+        )
+        if kind == "number" and name in tensors and tensors[name].size:
+            tensors[name] = tensors[name].astype(float)
+            tensors[name].flat[0] = draw(st.sampled_from(_NUMBERS))
+        elif kind == "shape":
+            shape = draw(st.sampled_from(((), (0,), (1,), (3,), (2, 1), (1, 2), (100_000,))))
+            tensors[name] = np.ones(shape)
+        elif kind == "dtype" and name in tensors:
+            with np.errstate(all="ignore"):
+                tensors[name] = np.nan_to_num(tensors[name]).astype(draw(st.sampled_from(_KINDS)))
+        elif kind == "lose":
+            tensors.pop(name, None)
+        elif kind == "more":
+            tensors[draw(st.sampled_from(("", "x", "../x", "x" * 10_000, "offset")))] = np.ones(2)
+        elif kind == "features":
+            names = (
+                ["height"],
+                ["width", "height", "x"],
+                ["a", "a"],
+                "ab",
+                [1, 2],
+                [[], {}],
+                {"a": 1, "b": 2},
             )
-            _set(model, path, draw(st.sampled_from(texts)))
+            config["features"] = draw(st.sampled_from((*names, ["x" * 10_000] * 2, None, ["no feature"] * 2)))
+        elif kind == "kind":
+            config["kind"] = draw(
+                st.sampled_from(("trees", "", None, 1, ["logistic"], "Logistic", "x" * 9999))
+            )
         else:
-            _set(
-                model,
-                path,
-                draw(st.sampled_from((*JSON_VALUES[:10], "", "x", [], {}, [1], np.zeros(3, ">f4")))),
-            )
-    return written_ubjson(model)
+            config["offset"] = draw(st.sampled_from((*JSON_VALUES, "1", "1_0", "-inf", *_NUMBERS[:5])))
+    return save(tensors)
 
 
 def bundle_folders() -> st.SearchStrategy[Case]:
@@ -233,7 +202,7 @@ def _attacked(draw: st.DrawFn, whole: dict[str, bytes]) -> Case:
     files = dict(whole)
     names = [name for name in files if name not in ("bundle.json", "MODEL_CARD.md")]
     kind = draw(
-        st.sampled_from(("damage", "index", "index", "bytes", "bytes", "trees", "trees", "foreign", "lose"))
+        st.sampled_from(("damage", "index", "index", "bytes", "bytes", "line", "line", "foreign", "lose"))
     )
     name = draw(st.sampled_from(names))
     if kind == "damage":
@@ -241,7 +210,7 @@ def _attacked(draw: st.DrawFn, whole: dict[str, bytes]) -> Case:
         return Case(files | {name: draw(damaged(files[name]))})
     if kind == "lose":
         del files[draw(st.sampled_from(sorted(files)))]
-        return Case(files | draw(st.sampled_from(({}, {"more.ubj": b"x"}, {"weights.pkl": b"x"}))))
+        return Case(files | draw(st.sampled_from(({}, {"more.safetensors": b"x"}, {"weights.pkl": b"x"}))))
     index = json.loads(files["bundle.json"])
     if kind == "index":
         for _ in range(draw(st.sampled_from((1, 1, 2)))):
@@ -249,8 +218,9 @@ def _attacked(draw: st.DrawFn, whole: dict[str, bytes]) -> Case:
             _set(index, path, draw(st.sampled_from(JSON_VALUES)))
     elif kind == "bytes":
         files[name] = draw(damaged(files[name], early=600))
-    elif kind == "trees":
-        files["classifier.ubj"] = draw(_other_trees(files["classifier.ubj"]))
+    elif kind == "line":
+        config = index["components"]["classifier"]["config"]
+        files["classifier.safetensors"] = draw(_other_line(config))
     else:
         files[name] = draw(st.sampled_from(sorted(foreign().values())))
     return Case(hashed(files, index))

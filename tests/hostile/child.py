@@ -51,10 +51,29 @@ def dicom(path: Path) -> None:
 
 
 def gradings(path: Path) -> None:
-    """A table of gradings."""
-    from discometry.training.graded_discs import read_gradings
+    """A cohort with gradings: a folder laid out as SPIDER, or a table of one's own."""
+    from discometry.io.spider import read_cohort
 
-    read_gradings(path)
+    for one in read_cohort(path).chosen(None).studies:
+        if not all(file is None or file.exists() for file in (one.image, one.mask)):
+            raise RuntimeError("a scan that is not there")
+
+
+def studies(path: Path) -> None:
+    """The studies that a table lists, whose names become those of folders."""
+    from discometry.core.errors import OutputError
+    from discometry.io.manifest import find_studies
+    from discometry.io.results import check_output
+
+    found = find_studies(path)
+    lines = [str(item.error) for item in found.refused]
+    if any("\n" in line or len(line) > 4000 for line in lines):
+        raise RuntimeError("a refusal that nobody can read")
+    for one in found.studies:
+        try:
+            check_output(path.parent, one.study)
+        except OutputError as error:
+            raise RuntimeError(f"a study that cannot have a folder: {error}") from error
 
 
 def bundle(path: Path) -> None:
@@ -120,13 +139,14 @@ def trap(path: Path) -> None:
 
 
 READERS: dict[str, Callable[[Path], None]] = {
-    each.__name__: each for each in (image, dicom, gradings, bundle, study, report, trap)
+    each.__name__: each for each in (image, dicom, gradings, studies, bundle, study, report, trap)
 }
 _LOADED = {
     "image": ("SimpleITK", "pandas", "discometry.io.results"),
     "dicom": ("SimpleITK", "pandas", "discometry.io.results"),
-    "gradings": ("discometry.training.graded_discs",),
-    "bundle": ("torch", "xgboost", "monai.networks.nets.unet", "discometry.networks.shape_models"),
+    "gradings": ("SimpleITK", "discometry.io.spider"),
+    "studies": ("SimpleITK", "pyarrow.parquet", "discometry.io.manifest", "discometry.io.results"),
+    "bundle": ("torch", "monai.networks.nets.unet", "discometry.networks.shape_models"),
     "study": ("SimpleITK", "pandas", "discometry.io.results"),
     "report": ("SimpleITK", "pandas", "discometry.report.page", "matplotlib.figure"),
     "trap": (),

@@ -1,4 +1,4 @@
-"""Hostile tables of gradings and result folders."""
+"""Hostile tables of gradings and of studies, and hostile result folders."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from discometry.core.volume import Grid, Volume
 from discometry.io.images import write_volume
 from discometry.io.meshes import disc_surface, write_ply
 from discometry.io.results import Manifest
+from discometry.io.spider import GRADINGS_FILE
 
-__all__ = ["grading_tables", "result_folders", "small_study"]
+__all__ = ["cohort_folders", "cohort_tables", "result_folders", "small_study", "study_lists", "whole_tables"]
 
 _CELLS = (
     *("", "0", "1", "-1", "1.5", "nan", "1e5", "9" * 5000, "one", "=1+1", "'", '"', "\0", "\ud7ff", "日本"),
@@ -41,6 +42,36 @@ _CELLS = (
         "{{7*7}}",
     ),
 )
+_NAMES = (
+    *(
+        "../../up",
+        "/etc/passwd",
+        "..",
+        ".",
+        "~",
+        "a/b",
+        "a\\b",
+        "CON",
+        "index",
+        "-rf",
+        "a" * 300,
+        "a.mha/b",
+        "a.mha\0",
+    ),
+    *(
+        "/dev/zero",
+        "\x1b[2J",
+        "\u202egnp",
+        "%s",
+        "s0",
+        "S0",
+        "file:///a.mha",
+        "\u00b2",
+        "\u00b9\u00b9",
+        "1e400",
+        "-inf",
+    ),
+)
 
 
 @st.composite
@@ -52,7 +83,7 @@ def _cells_changed(draw: st.DrawFn, rows: list[list[str]]) -> bytes:
         place = draw(st.integers(0, max(len(row) - 1, 0)))
         kind = draw(st.sampled_from(("cell", "cell", "cell", "short", "long", "double", "lose")))
         if kind == "cell" and row:
-            row[place] = draw(st.sampled_from(_CELLS))
+            row[place] = draw(st.sampled_from(_CELLS + _NAMES))
         elif kind == "short":
             del row[place:]
         elif kind == "long":
@@ -66,17 +97,147 @@ def _cells_changed(draw: st.DrawFn, rows: list[list[str]]) -> bytes:
     return text.getvalue().encode(draw(st.sampled_from((*["utf-8"] * 6, "utf-16", "utf-8-sig"))))
 
 
+_SPIDER = [
+    ["Patient", "IVD label", "Modic", "Disc narrowing"],
+    *[[f"{n}", "1", "0", f"{n % 2}"] for n in range(4)],
+]
+_OVERVIEW = [["new_file_name", "sex", "birth_date"], *[[f"{n}_t1", "F", f"{50 + n}"] for n in range(4)]]
+_OWN = [
+    ["study", "patient", "image", "mask", "level", "narrowing", "age", "sex", "sequence"],
+    *[[f"s{n}", f"p{n}", "a.mha", "a.mha", "L4/L5", f"{n % 2}", "50", "F", "t2"] for n in range(3)],
+    ["s2", "p2", "a.mha", "a.mha", "202", "", "50", "F", "t2"],
+]
+_LISTED = [["study", "image", "mask"], *[[f"s{n}", "a.mha", ""] for n in range(3)], ["", "", "a.mha"]]
+
+
+def _csv(rows: list[list[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
 @st.composite
-def grading_tables(draw: st.DrawFn) -> Case:
-    """A table laid out as SPIDER's gradings, and what may come in its place."""
-    rows = [
-        ["Patient", "IVD label", "Modic", "Disc narrowing"],
-        *[[f"{n}", "1", "0", f"{n % 2}"] for n in range(4)],
-    ]
+def cohort_folders(draw: st.DrawFn) -> Case:
+    """A folder laid out as SPIDER, and what may come in place of its tables and scans."""
+    changed = draw(st.sampled_from((GRADINGS_FILE, GRADINGS_FILE, "overview.csv")))
+    tables = {GRADINGS_FILE: _SPIDER, "overview.csv": _OVERVIEW}
+    files = {name: _csv(rows) for name, rows in tables.items()}
+    files[changed] = draw(_table_changed(tables[changed]))
+    names = st.sampled_from(
+        ("1_t1", "0_t1", "\u00b2_t1", "\u0663_t2", "9" * 200 + "_t1", "_", "1", "-1_t1", "%s_t1")
+    )
+    for name in draw(st.lists(names, min_size=1, max_size=3)):
+        files[f"{draw(st.sampled_from(('images', 'masks')))}/{name}.mha"] = b""
+    return Case(files)
+
+
+@st.composite
+def cohort_tables(draw: st.DrawFn) -> Case:
+    """A table of scans and gradings of one's own, and what may come in its place."""
+    return Case({"own.csv": draw(_table_changed(_OWN)), "a.mha": b""}, "own.csv")
+
+
+@st.composite
+def study_lists(draw: st.DrawFn) -> Case:
+    """A list of studies as CSV, TSV or Parquet, and what may come in its place."""
+    ending = draw(st.sampled_from(("csv", "tsv", "parquet")))
+    if ending == "parquet":
+        data = draw(_parquet())
+    else:
+        data = draw(_table_changed(_LISTED)).replace(b",", b"\t" if ending == "tsv" else b",")
+    return Case({f"list.{ending}": data, "a.mha": b""}, f"list.{ending}")
+
+
+@st.composite
+def _table_changed(draw: st.DrawFn, rows: list[list[str]]) -> bytes:
+    """A table with other cells, damaged, or none at all."""
+    if draw(st.integers(0, 9)) == 0:
+        odd = (
+            b"",
+            b"\n",
+            b"\xff\xfe",
+            b'"',
+            b'"' * 9999,
+            b"," * 9999,
+            b"\0" * 99,
+            b"\n" * 9999,
+            b"study\n" * 9,
+        )
+        return draw(st.sampled_from((*odd, b"PAR1", b"\x1f\x8b\x08" + bytes(99), b"PK\3\4" + bytes(99))))
     data = draw(_cells_changed(rows))
-    if draw(st.integers(0, 2)) == 0:
-        data = draw(damaged(data, early=40))
-    return Case({"gradings.csv": data}, "gradings.csv")
+    return draw(damaged(data, early=40)) if draw(st.integers(0, 2)) == 0 else data
+
+
+_COLUMNS: tuple[Any, ...] = (
+    *(
+        ["a.mha"] * 3,
+        [None] * 3,
+        ["s0", "s1", "s2"],
+        [1, 2, 3],
+        [1.0, float("nan"), float("inf")],
+        [True] * 3,
+    ),
+    *(
+        [b"\xff", b"a.mha", b""],
+        [["a.mha"]] * 3,
+        [{"a": "b"}] * 3,
+        [10**18] * 3,
+        ["x" * 100_000] * 3,
+        [None, "", "0"],
+    ),
+)
+
+
+@st.composite
+def _parquet(draw: st.DrawFn) -> bytes:
+    """A Parquet file with columns of any kind, then damaged or not."""
+    columns: dict[str, Any] = {
+        "study": ["s0", "s1", "s2"],
+        "image": ["a.mha"] * 3,
+        "mask": [None, "", "a.mha"],
+    }
+    if draw(st.booleans()):
+        name = draw(st.sampled_from(("study", "image", "mask", "x", "")))
+        columns[name] = draw(
+            st.sampled_from(_COLUMNS) | st.lists(st.sampled_from(_NAMES), min_size=3, max_size=3)
+        )
+    if draw(st.integers(0, 5)) == 0:
+        columns.pop(draw(st.sampled_from(sorted(columns))))
+    data = _as_parquet(columns, draw(st.sampled_from(("none", "snappy", "gzip", "zstd"))))
+    if draw(st.integers(0, 2)) > 0:
+        data = draw(damaged(data)) if draw(st.booleans()) else draw(_footer_damaged(data))
+    return data
+
+
+def _as_parquet(columns: dict[str, Any], packed: str) -> bytes:
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    stream = io.BytesIO()
+    write_table(pa.table(columns), stream, compression=packed)
+    return stream.getvalue()
+
+
+@st.composite
+def _footer_damaged(draw: st.DrawFn, data: bytes) -> bytes:
+    """A Parquet file whose footer, which tells where all else lies, has other bytes."""
+    start = max(4, len(data) - 8 - int.from_bytes(data[-8:-4], "little"))
+    return data[:start] + draw(damaged(data[start:-8])) + data[-8:]
+
+
+def whole_tables() -> dict[str, tuple[str, Case]]:
+    """What is attacked, undamaged, with the reader that it is for."""
+    listed = [dict(zip(_LISTED[0], row, strict=True)) for row in _LISTED[1:]]
+    packed = _as_parquet({name: [row[name] for row in listed] for name in _LISTED[0]}, "snappy")
+    folder = {GRADINGS_FILE: _csv(_SPIDER), "overview.csv": _csv(_OVERVIEW), "masks/1_t1.mha": b""}
+    found = {
+        "folder": ("gradings", Case(folder)),
+        "own": ("gradings", Case({"own.csv": _csv(_OWN), "a.mha": b""}, "own.csv")),
+    }
+    lists = {"csv": _csv(_LISTED), "tsv": _csv(_LISTED).replace(b",", b"\t"), "parquet": packed}
+    for ending, data in lists.items():
+        found[ending] = ("studies", Case({f"list.{ending}": data, "a.mha": b""}, f"list.{ending}"))
+    return found
 
 
 @cache

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_folders import hashed, small_bundle, written_ubjson
+from bundle_folders import hashed, small_bundle
 from dicom_folders import SLICES, packed_slices, slice_elements, with_sequences, written
+from safetensors.numpy import save
 from tables_and_results import small_study
 from volumes_on_disk import VOXELS, Case, nifti, whole_volumes
 from worker import Worker, read_case
@@ -21,8 +22,9 @@ from worker import Worker, read_case
 from discometry.core.errors import BundleError
 from discometry.io.bundle import Component, write_component
 from discometry.io.dicom import list_series
-from discometry.io.results import content_hash
-from discometry.io.ubjson import read_ubjson
+from discometry.io.manifest import find_studies
+from discometry.io.results import check_output, content_hash
+from discometry.io.tables import LARGEST_TABLE
 
 WorkerOf = Callable[[str], Worker]
 
@@ -224,29 +226,23 @@ def test_a_broken_file_of_another_kind_hides_no_series(tmp_path: Path) -> None:
 # Bundles ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["left_children", "right_children", "split_indices", "parents"])
-@pytest.mark.parametrize("number", [2**31 - 2, -2, 2**20])
-def test_trees_with_nodes_that_are_none_end_no_process(refusal: Refusal, name: str, number: int) -> None:
-    files = small_bundle()
-    model = read_ubjson(files["classifier.ubj"])
-    tree = model["learner"]["gradient_booster"]["model"]["trees"][0]
-    tree[name] = tree[name].copy()
-    tree[name][1] = number
-    trees = written_ubjson(model)
-    assert "classifier that cannot be read" in refusal(
-        "bundle", Case(hashed(files | {"classifier.ubj": trees}))
-    )
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["middle", "weights"])
+def test_a_classifier_of_no_numbers_is_refused(refusal: Refusal, name: str, number: float) -> None:
+    tensors = {"middle": np.zeros(2), "weights": np.zeros(2)} | {name: np.array([0, number])}
+    files = small_bundle() | {"classifier.safetensors": save(tensors)}
+    assert "weights that are not finite" in refusal("bundle", Case(hashed(files)))
 
 
-def test_trees_written_again_are_the_same_trees(worker_of: WorkerOf, tmp_path: Path) -> None:
-    files = small_bundle()
-    trees = written_ubjson(read_ubjson(files["classifier.ubj"]))
-    case = Case(hashed(files | {"classifier.ubj": trees}))
-    assert read_case(worker_of("bundle"), case, tmp_path / "case") == ("result", "")
+@pytest.mark.parametrize("config", [{"kind": "trees"}, {"features": ["a"]}, {"offset": 10**400}])
+def test_a_classifier_of_another_config_is_refused(refusal: Refusal, config: dict[str, object]) -> None:
+    index = json.loads(small_bundle()["bundle.json"])
+    index["components"]["classifier"]["config"] |= config
+    assert "classifier that cannot be read" in refusal("bundle", Case(hashed(small_bundle(), index)))
 
 
 @pytest.mark.parametrize(
-    "entry", [None, [], {}, {"file": 3}, {"file": "../classifier.ubj", "sha256": "", "config": {}}]
+    "entry", [None, [], {}, {"file": 3}, {"file": "../classifier.safetensors", "sha256": "", "config": {}}]
 )
 def test_an_index_of_other_things_is_refused(refusal: Refusal, entry: object) -> None:
     files = small_bundle()
@@ -288,10 +284,75 @@ def test_a_network_that_no_memory_holds_is_not_built(refusal: Refusal, change: d
 # Tables and result folders ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cell", ["x" * 200_000, "\0", "1" * 5000])
-def test_cells_that_csv_refuses_are_one_line(refusal: Refusal, cell: str) -> None:
-    table = f"Patient,IVD label,Disc narrowing\n1,1,{cell}\n"
-    assert "gradings" in refusal("gradings", one("gradings.csv", table.encode()))
+@pytest.mark.parametrize("cell", ["x" * 200_000, "1" * 5000, "\0"])
+def test_cells_that_no_grading_is_are_one_line(refusal: Refusal, cell: str) -> None:
+    table = f"Patient,IVD label,Disc narrowing\n1,1,{cell}\n".encode()
+    line = refusal("gradings", Case({"radiological_gradings.csv": table, "masks/1_t1.mha": b""}))
+    assert "gradings" in line
+    assert len(line) < 2000
+
+
+@pytest.mark.parametrize("level", ["\u00b2", "\u0662\u0660\u0661", "9" * 5000])
+def test_a_level_in_other_digits_is_one_line(refusal: Refusal, level: str) -> None:
+    table = f"study,mask,level\n1,own.csv,{level}\n".encode()
+    assert "not one such as L4/L5" in refusal("gradings", one("own.csv", table))
+
+
+@pytest.mark.parametrize(("reader", "name"), [("gradings", "own.csv"), ("studies", "list.csv")])
+@pytest.mark.parametrize("path", ["a" * 300, "a\0b", "own.csv/b", "a/" * 5000])
+def test_a_path_that_no_file_can_have_is_one_line(
+    worker_of: WorkerOf, tmp_path: Path, reader: str, name: str, path: str
+) -> None:
+    data = f"study,mask\n1,{path}\n".encode()
+    outcome, line = read_case(worker_of(reader), one(name, data), tmp_path / "case")
+    assert outcome == ("refused" if reader == "gradings" else "result"), line
+
+
+@pytest.mark.parametrize(
+    ("reader", "name"),
+    [("gradings", "own.csv"), ("studies", "list.csv"), ("studies", "list.tsv"), ("studies", "list.parquet")],
+)
+def test_a_table_without_end_is_not_read(worker_of: WorkerOf, tmp_path: Path, reader: str, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(LARGEST_TABLE + 1)
+    outcome, line = worker_of(reader).ask(tmp_path / name)
+    assert (outcome, "more than 64 MiB" in line) == ("refused", True), line
+
+
+def test_a_small_parquet_file_of_many_rows_is_not_read(worker_of: WorkerOf, tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    write_table(pa.table({"image": pa.repeat("a.mha", 10**7 + 1)}), tmp_path / "list.parquet")
+    assert (tmp_path / "list.parquet").stat().st_size < 10**6
+    outcome, line = worker_of("studies").ask(tmp_path / "list.parquet")
+    assert (outcome, "more than 10,000,000 rows" in line) == ("refused", True), line
+
+
+def test_names_of_scans_in_other_digits_are_no_crash(worker_of: WorkerOf, tmp_path: Path) -> None:
+    case = Case({f"masks/{name}_t1.mha": b"" for name in ("\u00b2", "\u0663", "1")})
+    assert read_case(worker_of("gradings"), case, tmp_path / "case") == ("result", "")
+
+
+def test_studies_of_odd_names_in_a_folder_get_names_that_results_can_have(tmp_path: Path) -> None:
+    for name in (
+        b"a\xff.mha",
+        b"a\xfe.mha",
+        b"-rf.mha",
+        b"+1.mha",
+        b"=1.mha",
+        b"\xe2\x80\xaex.mha",
+        b"CON.mha",
+    ):
+        (tmp_path / os.fsdecode(name)).touch()
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "study.json").write_text("[" * 200_000)
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "study.json")
+    found = find_studies(tmp_path)
+    assert (len(found.studies), found.refused) == (7, ())
+    for study in found.studies:
+        check_output(tmp_path / "out", study.study)
 
 
 def test_a_manifest_nested_deeply_is_one_line(refusal: Refusal) -> None:

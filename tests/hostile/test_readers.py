@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 from bundle_folders import bundle_folders, small_bundle
 from dicom_folders import SLICES, dicom_folders, packed_folders, packed_slices, slice_elements, written
-from tables_and_results import grading_tables, result_folders, small_study
+from tables_and_results import (
+    cohort_folders,
+    cohort_tables,
+    result_folders,
+    small_study,
+    study_lists,
+    whole_tables,
+)
 from volumes_on_disk import Case, metaimages, nifti, niftis, nrrds, whole_volumes
 from worker import Worker, read_case
 
@@ -39,8 +46,16 @@ def test_compressed_dicom_folders(attack: Attack) -> None:
     attack("dicom", packed_folders(), share=0.01)
 
 
-def test_grading_tables(attack: Attack) -> None:
-    attack("gradings", grading_tables(), share=0.05)
+def test_cohort_folders(attack: Attack) -> None:
+    attack("gradings", cohort_folders(), share=0.03)
+
+
+def test_cohort_tables(attack: Attack) -> None:
+    attack("gradings", cohort_tables(), share=0.03)
+
+
+def test_lists_of_studies(attack: Attack) -> None:
+    attack("studies", study_lists(), share=0.04)
 
 
 def test_bundles(attack: Attack) -> None:
@@ -61,6 +76,12 @@ def test_reports_of_result_folders(attack: Attack) -> None:
 @pytest.mark.parametrize("name", sorted(whole_volumes()))
 def test_whole_volumes_are_read(worker_of: WorkerOf, tmp_path: Path, name: str) -> None:
     assert read_case(worker_of("image"), whole_volumes()[name], tmp_path / "case") == ("result", "")
+
+
+@pytest.mark.parametrize("name", sorted(whole_tables()))
+def test_whole_tables_are_read(worker_of: WorkerOf, tmp_path: Path, name: str) -> None:
+    reader, case = whole_tables()[name]
+    assert read_case(worker_of(reader), case, tmp_path / "case") == ("result", "")
 
 
 def test_whole_folders_are_read(worker_of: WorkerOf, tmp_path: Path) -> None:
@@ -123,9 +144,22 @@ def test_pipes_devices_and_loops_are_not_waited_for(worker_of: WorkerOf, tmp_pat
     (folder / "loop").symlink_to(folder)
     (folder / "nothing").symlink_to(folder / "nowhere")
     assert worker_of("dicom").ask(folder) == ("result", "")
-    for name in ("a.mha", "a.nii", "a.nrrd", "gradings.csv", "bundle.json", "study.json", "discs.csv"):
+    for name in (
+        "a.mha",
+        "a.nii",
+        "a.nrrd",
+        "own.csv",
+        "list.tsv",
+        "list.parquet",
+        "bundle.json",
+        "study.json",
+        "discs.csv",
+    ):
         os.mkfifo(folder / name)
-    for reader, name in {"image": "a.mha", "gradings": "gradings.csv", "bundle": "", "study": ""}.items():
+    for reader, name in (
+        *(("image", "a.mha"), ("gradings", "own.csv"), ("studies", "list.tsv"), ("studies", "list.parquet")),
+        *(("bundle", ""), ("study", "")),
+    ):
         assert worker_of(reader).ask(folder / name)[0] == "refused", reader
 
 

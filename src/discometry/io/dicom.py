@@ -72,6 +72,12 @@ class Series:
     def __str__(self) -> str:
         return f"'{self.description}' (number {self.number or '?'}, {len(self.files)} slices)"
 
+    @property
+    def anonymous(self) -> str:
+        """The number, if it is one, and the count: neither tells who was scanned."""
+        number = self.number if self.number.isdecimal() and len(self.number) <= 6 else "?"
+        return f"number {number}, {len(self.files)} slices"
+
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
@@ -159,7 +165,8 @@ def choose_series(folder: Path, wanted: str | None = None) -> Series:
     """
     series = _chosen(list_series(folder), wanted, folder)
     if series.damaged:
-        raise _unreadable(f"'{series.damaged[0]}' in series {series}")
+        file = f"'{series.damaged[0]}' in series"
+        raise _unreadable(f"{file} {series}", f"{file} {series.anonymous}")
     return series
 
 
@@ -186,7 +193,7 @@ def read_slices(series: Series) -> Volume:
         with quiet():
             array = read(files)
     except (RuntimeError, MemoryError) as error:
-        raise _unreadable(str(series)) from error
+        raise _unreadable(str(series), f"series {series.anonymous}") from error
     return Volume(grid, array.transpose())
 
 
@@ -220,12 +227,17 @@ def _chosen(series: tuple[Series, ...], wanted: str | None, folder: Path) -> Ser
     listed = matches or list(series)
     told_apart = len({one.number for one in listed}) == len(listed)  # without a UID, which identifies
     names = "; ".join(str(one) if told_apart else f"{one} of UID {one.uid}" for one in listed)
-    what = "image series" if wanted is None or not matches else f"image series match '{wanted}'"
-    found = f"{len(matches)} {what} in '{folder}'" if matches else f"no series '{wanted}' in '{folder}'"
+    if wanted is None:
+        found = anonymous = f"{len(matches)} image series"
+    elif matches:
+        found, anonymous = (f"{len(matches)} image series match {key}" for key in (f"'{wanted}'", "--series"))
+    else:
+        found, anonymous = f"no series '{wanted}'", "not the series of --series"
     raise InputError(
-        f"{found}: {names}",
+        f"{found} in '{folder}': {names}",
         expected="one series",
         action="pass --series with a number or description from this list, or how a UID begins",
+        anonymous=f"{anonymous} in '{folder}': {'; '.join(one.anonymous for one in listed)}",
     )
 
 
@@ -345,12 +357,18 @@ def _step_mm(series: Series, heights: NDArray[np.float64]) -> float:
 
 
 def _not_a_stack(series: Series, what: str, action: str) -> InputError:
-    return InputError(f"series {series} {what}", expected="equally spaced parallel slices", action=action)
+    return InputError(
+        f"series {series} {what}",
+        expected="equally spaced parallel slices",
+        action=action,
+        anonymous=f"the series ({series.anonymous}) {what}",
+    )
 
 
-def _unreadable(what: str) -> InputError:
+def _unreadable(what: str, anonymous: str | None = None) -> InputError:
     return InputError(
         f"DICOM data of {what} cannot be read",
+        anonymous=f"DICOM data of {anonymous or what} cannot be read",
         expected="whole, uncompressed or commonly compressed slices",
         action="export the series again, or convert it to NIfTI",
     )

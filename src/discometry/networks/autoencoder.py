@@ -175,7 +175,7 @@ def convolutional_component(model: ConvolutionalShape, **card: Any) -> Component
     tensors = {name: _packed(tensor.detach().cpu().numpy()) for name, tensor in state}
     config = {"kind": "convolutional", "network": asdict(model.network.config), **card}
     tensors[_DISTANCES] = model.distances.astype(np.float32)
-    return Component("autoencoder", config=config, tensors=tensors, payload=None)
+    return Component("autoencoder", config=config, tensors=tensors)
 
 
 def load_convolutional(component: Component) -> ConvolutionalShape:

@@ -53,7 +53,7 @@ def classifier_component(classifier: Classifier, **card: Any) -> Component:
         **card,
     }
     tensors = {"middle": classifier.middle, "weights": classifier.weights}
-    return Component("classifier", config=config, tensors=tensors, payload=None)
+    return Component("classifier", config=config, tensors=tensors)
 
 
 def load_classifier(component: Component) -> Classifier:

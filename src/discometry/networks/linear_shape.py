@@ -236,7 +236,7 @@ def linear_shape_component(model: LinearShape, **card: Any) -> Component:
         name: getattr(model, name).astype(np.float16 if name in _LARGE else np.float32) for name in _ARRAYS
     }
     config = {"kind": "linear_shape", "network": asdict(model.config), **card}
-    return Component("autoencoder", config=config, tensors=tensors, payload=None)
+    return Component("autoencoder", config=config, tensors=tensors)
 
 
 def load_linear_shape(component: Component) -> LinearShape:

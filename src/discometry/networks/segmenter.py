@@ -120,7 +120,7 @@ def segmenter_component(
         key: tensor.detach().cpu().numpy().astype(np.float16 if tensor.is_floating_point() else np.int64)
         for key, tensor in network.state_dict().items()
     }
-    return Component(name, config={"network": asdict(config), **card}, tensors=tensors, payload=None)
+    return Component(name, config={"network": asdict(config), **card}, tensors=tensors)
 
 
 def load_segmenter(component: Component) -> tuple[nn.Module, SegmenterConfig]:
