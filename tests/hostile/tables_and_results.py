@@ -105,7 +105,7 @@ _OVERVIEW = [["new_file_name", "sex", "birth_date"], *[[f"{n}_t1", "F", f"{50 + 
 _OWN = [
     ["study", "patient", "image", "mask", "level", "narrowing", "age", "sex", "sequence"],
     *[[f"s{n}", f"p{n}", "a.mha", "a.mha", "L4/L5", f"{n % 2}", "50", "F", "t2"] for n in range(3)],
-    ["s2", "p2", "a.mha", "a.mha", "202", "", "50", "F", "t2"],
+    ["s2", "p2", "a.mha", "a.mha", "203", "", "50", "F", "t2"],
 ]
 _LISTED = [["study", "image", "mask"], *[[f"s{n}", "a.mha", ""] for n in range(3)], ["", "", "a.mha"]]
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import re
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +142,7 @@ def test_hundreds_of_texts_are_planted(scan: tuple[Path, Path, list[str]]) -> No
     assert all(token.encode() in first for token in tokens if token != "FileNameyX")
 
 
-@pytest.mark.parametrize("series", [None, SERIES_UID, "Zq"])
+@pytest.mark.parametrize("series", [None, "4", SERIES_UID, "Zq"])
 def test_no_output_tells_who_was_scanned(
     scan: tuple[Path, Path, list[str]],
     tmp_path: Path,
@@ -156,7 +158,8 @@ def test_no_output_tells_who_was_scanned(
     assert told(outputs | {"printed": (printed.out + printed.err).encode()}, tokens) == set()
     manifest = json.loads(outputs["study.json"].split(b"\0")[0])
     assert manifest["identifiers"] is None
-    assert manifest["options"]["series"] == (None if series is None else "4")
+    hashed = f"sha256:{hashlib.sha256((series or '').encode()).hexdigest()[:16]}"
+    assert manifest["options"]["series"] == (series if series in (None, "4") else hashed)
     assert manifest["options"]["image"] == "patient-7"
 
 
@@ -185,6 +188,53 @@ def test_refusals_tell_nobodys_name(
     shown = [token for token in tokens if token in printed]
     assert len(shown) == 1
     assert shown[0] in printed.split("(number 4")[0]
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """Folders of DICOM slices that cannot be analysed, of texts that name somebody, and those texts."""
+    root = tmp_path_factory.mktemp("several")
+    elements, tokens = planted()
+
+    def write(folder: str, uid: str, numbers: Sequence[int], *, number: bytes = b"4") -> None:
+        (root / folder).mkdir(exist_ok=True)
+        for place in numbers:
+            own = {(0x0020, 0x0011): ("IS", number)}
+            data = written(slice_elements(place, uid=uid) | elements | own)
+            (root / folder / f"{uid[-1]}-{place}.dcm").write_bytes(data)
+
+    write("two numbers", f"{SERIES_UID}.1", range(3))
+    write("two numbers", f"{SERIES_UID}.2", range(3), number=b"5")
+    write("one number", f"{SERIES_UID}.1", range(3))
+    write("one number", f"{SERIES_UID}.2", range(3))
+    write("a name for a number", f"{SERIES_UID}.1", range(3), number=b"Zq99999yX")
+    write("a name for a number", f"{SERIES_UID}.2", range(3))
+    write("a gap", f"{SERIES_UID}.1", (0, 1, 4, 5))
+    write("damaged", f"{SERIES_UID}.1", range(3))
+    (root / "damaged" / "1-1.dcm").write_bytes((root / "damaged" / "1-1.dcm").read_bytes()[:-9])
+    return root, [*tokens, "Zq99999yX"]
+
+
+@pytest.mark.parametrize("series", [None, SERIES_UID, "Zq", "NestedNameyX"])
+def test_no_output_of_a_cohort_tells_who_was_scanned(
+    several: tuple[Path, list[str]], tmp_path: Path, series: str | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root, tokens = several
+    call = ["cohort", str(root), "--out", str(tmp_path / "out"), "--workers", "1"]
+    assert main([*call, *(() if series is None else ("--series", series))]) == 1
+    outputs = everything(tmp_path / "out")
+    assert {"failures.csv", "cohort.csv", "one number.json"} <= set(outputs)
+    printed = capfd.readouterr()
+    assert told(outputs | {"printed": (printed.out + printed.err).encode()}, tokens) == set()
+    table = outputs["failures.csv"].decode()
+    assert table.count("\n") == 1 + len(list(root.iterdir()))
+    if series != "NestedNameyX":
+        assert "number 4, 3 slices; number 5, 3 slices" in table
+        assert "number ?, 3 slices" in table
+        assert "the series (number 4, 4 slices) has a gap" in table
+        assert "'1-1.dcm'" in table.replace(f"{root / 'damaged'}/", "")
+    else:
+        assert "not the series of --series" in table
 
 
 def test_identifiers_of_a_file_are_none(scan: tuple[Path, Path, list[str]], tmp_path: Path) -> None:

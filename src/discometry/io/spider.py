@@ -267,9 +267,14 @@ def _study_of_row(row: pd.Series[str], path: Path, place: int) -> CohortStudy:
 def _label(value: str, path: Path, place: object) -> int:
     if value in LEVELS:
         return label_of_level(value)
-    if value.isdecimal() and len(value) < 9 and 0 < int(value) - DISC_LABEL_BASE <= len(LEVELS):
+    if (
+        value.isdecimal()
+        and value.isascii()
+        and len(value) < 9
+        and 0 < int(value) - DISC_LABEL_BASE <= len(LEVELS)
+    ):
         return int(value)
-    return _refuse(path, place, f"level {value!r}, not one such as L4/L5 or 202")
+    return _refuse(path, place, f"level {value[:40]!r}, not one such as L4/L5 or 202")
 
 
 # Both -------------------------------------------------------------------------------------------------------
@@ -295,7 +300,7 @@ def _numbers(
     values = pd.to_numeric(table[column], errors="coerce")
     for place, (text, value) in enumerate(zip(table[column], values, strict=True)):
         if str(text).strip() and not (value % 1 == 0 and valid(value)):
-            _refuse(path, table.index[place], f"{column} {text!r}, not {expected}")
+            _refuse(path, table.index[place], f"{column} {str(text)[:40]!r}, not {expected}")
     return values
 
 
