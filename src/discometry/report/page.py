@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from discometry.core.anatomy import LEVELS, level_of_label
-from discometry.io.results import SHAP
+from discometry.io.disc_table import SHAP
 from discometry.report.figures import (
     Picture,
     colour_of_label,
