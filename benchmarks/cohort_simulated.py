@@ -13,7 +13,8 @@ from discometry.cohort_study import StudyTask
 from discometry.core.anatomy import LEVELS, label_of_level
 from discometry.io.atomic import new_folder
 from discometry.io.cohort_folder import StudyKey
-from discometry.io.results import FORMAT, Manifest, disc_columns
+from discometry.io.disc_table import disc_columns
+from discometry.io.results import FORMAT, Manifest
 
 DISCS = 5
 REPORT_BYTES = 2000

@@ -17,7 +17,8 @@ from discometry.cohort_study import StudyTask
 from discometry.core.errors import InputError
 from discometry.io.atomic import new_folder
 from discometry.io.cohort_folder import StudyKey
-from discometry.io.results import FORMAT, Manifest, disc_columns
+from discometry.io.disc_table import disc_columns
+from discometry.io.results import FORMAT, Manifest
 
 MIB = 2**20
 WORKER = os.getppid()

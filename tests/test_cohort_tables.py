@@ -15,7 +15,7 @@ import pytest
 from cohort_work import write_result
 from discometry.cohort_tables import STUDY_COLUMNS, read_columns, write_tables
 from discometry.io.cohort_folder import Failure, StudyKey
-from discometry.io.results import disc_columns
+from discometry.io.disc_table import disc_columns
 
 KEY = StudyKey(input_sha256="ab", bundle_sha256="cd", version="1", options={})
 OLD = Path(__file__).parent / "old_results" / "version_1" / "spine"

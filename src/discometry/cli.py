@@ -49,6 +49,8 @@ class Analyse:
     """Folder of models; the shipped ones if left out."""
     device: str = "cpu"
     """Where the networks run: cpu, cuda, .."""
+    keep_identifiers: bool = False
+    """Write patient and UIDs of a DICOM series to study.json; otherwise no output holds them."""
     json: bool = False
     """Print the result as JSON instead of a table."""
 
@@ -70,6 +72,7 @@ class Analyse:
                 convention=self.labels,
                 series=self.series,
                 device=self.device,
+                keep_identifiers=self.keep_identifiers,
                 progress=progress,
             )
         _print_result(result, self.out, as_json=self.json)

@@ -274,7 +274,7 @@ def _judged(error: Exception, task: StudyTask, place: _Place) -> Outcome:
     if isinstance(error, DiscometryError):
         # Where a result should go and whether an input holds still are no properties of the study.
         key = None if isinstance(error, OutputError | InputChanged) else place.key
-        told = failure(found=error.found, expected=error.expected, action=error.action, key=key)
+        told = failure(found=error.anonymous, expected=error.expected, action=error.action, key=key)
     elif isinstance(error, OSError):
         told = failure(
             found=f"'{error.filename or task.source}' cannot be read ({error.strerror or error})",

@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING, Any
 from discometry.core.errors import InputError
 from discometry.io.atomic import new_file
 from discometry.io.cohort_folder import Failure
-from discometry.io.results import SHAP, disc_columns, read_manifest
+from discometry.io.disc_table import SHAP, disc_columns
+from discometry.io.results import read_manifest
 from discometry.report.wording import measure_of_column
 
 if TYPE_CHECKING:

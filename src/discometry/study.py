@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from discometry.core.errors import InputError
 from discometry.core.records import StudyResult
 from discometry.core.volume import Volume
 from discometry.io.bundle import read_bundle
+from discometry.io.dicom import Series, choose_series, identifiers_of, read_slices
 from discometry.io.images import (
     check_image,
     check_mask,
@@ -51,6 +53,7 @@ def analyse(
     convention: str | None = None,
     series: str | None = None,
     device: str = "cpu",
+    keep_identifiers: bool = False,
     progress: Progress | None = None,
 ) -> StudyResult:
     """Analyse one study, and write its result folder and report if asked.
@@ -73,6 +76,8 @@ def analyse(
         Which series of a DICOM folder: its UID or how that begins, its number, or its description.
     device
         Where the segmenter runs, as torch names it.
+    keep_identifiers
+        Write patient and UIDs of a DICOM series to ``study.json``; otherwise no output holds them.
     progress
         Called with the name of a stage, how much of it is done, and how much there is.
 
@@ -96,7 +101,8 @@ def analyse(
     folder = None if out is None else Path(out)
     if folder is not None:
         check_output(folder, what.study)
-    return analyse_study(what, open_models(bundle, device, mask=mask), out=folder, progress=progress)
+    models = open_models(bundle, device, mask=mask)
+    return analyse_study(what, models, out=folder, keep_identifiers=keep_identifiers, progress=progress)
 
 
 def analyse_study(
@@ -105,6 +111,7 @@ def analyse_study(
     *,
     out: Path | None = None,
     options: Mapping[str, Any] = MappingProxyType({}),
+    keep_identifiers: bool = False,
     finish: Callable[[Path], object] = write_report,
     progress: Progress | None = None,
 ) -> StudyResult:
@@ -120,6 +127,8 @@ def analyse_study(
         Folder in which ``<study>/`` is made; None writes nothing.
     options
         More for the manifest to name.
+    keep_identifiers
+        As in :func:`analyse`.
     finish
         Completes the folder while it still has a hidden name.
     progress
@@ -136,19 +145,20 @@ def analyse_study(
         progress("read", 0, 1)
     if what.mask:
         labels = _read_labels(what.source)
-        picture = None if what.image is None else _read_scan(what.image, what.series)
-        if picture is not None:
-            check_same_grid(picture, labels)
+        picture, chosen = _read_picture(what.image, what.series, labels)
         analysis = analyse_mask(
             what.study, labels, models, image=picture, convention=what.convention, progress=progress
         )
     else:
-        scan = _read_scan(what.source, what.series)
+        scan, chosen = _read_scan(what.source, what.series)
         analysis = analyse_image(what.study, scan, models, progress=progress)
     if out is not None:
         if progress is not None:
             progress("write", 0, 1)
-        write_study(analysis.result, out, _manifest(what, models, analysis, options), finish=finish)
+        manifest = _manifest(what, models, analysis, options)
+        if keep_identifiers:
+            manifest = replace(manifest, identifiers=_identifiers(chosen))
+        write_study(analysis.result, out, manifest, finish=finish)
     return analysis.result
 
 
@@ -206,11 +216,28 @@ def _check_device(device: str) -> None:
         ) from error
 
 
-def _read_scan(path: Path, series: str | None) -> Volume:
-    """Read an MRI, and see that there is something in it."""
-    scan = read_image(path, series=series)
+def _read_scan(path: Path, wanted: str | None) -> tuple[Volume, Series | None]:
+    """Read an MRI that is not empty; give the series too that was chosen in a DICOM folder."""
+    chosen = choose_series(path, wanted) if path.is_dir() else None
+    scan = read_image(path, series=wanted) if chosen is None else read_slices(chosen)
     check_image(scan)
-    return scan
+    return scan, chosen
+
+
+def _read_picture(
+    image: str | Path | None, wanted: str | None, labels: Volume
+) -> tuple[Volume | None, Series | None]:
+    """Read the MRI that lies beside a mask, if there is one."""
+    if image is None:
+        return None, None
+    picture, chosen = _read_scan(Path(image), wanted)
+    check_same_grid(picture, labels)
+    return picture, chosen
+
+
+def _identifiers(chosen: Series | None) -> dict[str, str]:
+    """Say who was scanned; nothing where the input is no DICOM."""
+    return {} if chosen is None else identifiers_of(chosen)
 
 
 def _read_labels(path: Path) -> Volume:

@@ -15,15 +15,15 @@ from discometry.io.bundle import Component, read_bundle, write_component
 
 WEIGHTS = {"w": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.array([1, 2], np.float16)}
 CODER = Component("autoencoder", {"latents": 4, "widths": [8, 16]}, WEIGHTS)
-TREES = Component("classifier", {"features": ["volume_mm3"]}, {}, b"\x00trees\xff")
+LINE = Component("classifier", {"features": ["volume_mm3"]}, {"weights": np.array([1.5])})
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A bundle with both kinds of component."""
+    """A bundle of two components."""
     place = tmp_path / "small"
     write_component(place, CODER, card="# Small\n")
-    return write_component(place, TREES)
+    return write_component(place, LINE)
 
 
 def refused(folder: Path, words: str) -> None:
@@ -37,15 +37,14 @@ def test_a_bundle_comes_back_as_it_was(folder: Path) -> None:
     bundle = read_bundle(folder)
     assert (bundle.name, bundle.version, bundle.card) == ("small", "1", "# Small\n")
     assert sorted(bundle.components) == ["autoencoder", "classifier"]
-    coder, trees = bundle.component("autoencoder"), bundle.component("classifier")
+    coder, line = bundle.component("autoencoder"), bundle.component("classifier")
     assert coder.config == {"latents": 4, "widths": [8, 16]}
-    assert (trees.payload, dict(trees.tensors)) == (b"\x00trees\xff", {})
-    assert coder.payload is None
+    assert {name: array.tolist() for name, array in line.tensors.items()} == {"weights": [1.5]}
     for name, array in WEIGHTS.items():
         np.testing.assert_array_equal(coder.tensors[name], array)
         assert coder.tensors[name].dtype == array.dtype
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("MODEL_CARD.md", "autoencoder.safetensors", "bundle.json", "classifier.ubj")
+        *("MODEL_CARD.md", "autoencoder.safetensors", "bundle.json", "classifier.safetensors")
     ]
 
 
@@ -64,24 +63,18 @@ def test_the_hash_follows_weights_and_configs_only(folder: Path) -> None:
     assert read_bundle(folder).card == "other words"
     write_component(folder, Component("autoencoder", {"latents": 5, "widths": [8, 16]}, WEIGHTS))
     second = read_bundle(folder).sha256
-    write_component(folder, Component("classifier", TREES.config, {}, b"\x00trees\xfe"))
+    write_component(folder, Component("classifier", LINE.config, {"weights": np.array([2.5])}))
     assert len({first, second, read_bundle(folder).sha256}) == 3
 
 
 def test_name_version_and_card_can_be_set(folder: Path) -> None:
-    write_component(folder, TREES, name="starter", version="2026.1", card="# Starter\n")
+    write_component(folder, LINE, name="starter", version="2026.1", card="# Starter\n")
     bundle = read_bundle(folder)
     assert (bundle.name, bundle.version, bundle.card) == ("starter", "2026.1", "# Starter\n")
 
 
-def test_a_component_may_change_its_kind(folder: Path) -> None:
-    write_component(folder, Component("classifier", {}, {"w": np.zeros(2)}))
-    assert not (folder / "classifier.ubj").exists()
-    assert read_bundle(folder).component("classifier").payload is None
-
-
 def test_every_flipped_byte_of_a_component_is_noticed(folder: Path) -> None:
-    for name in ("autoencoder.safetensors", "classifier.ubj"):
+    for name in ("autoencoder.safetensors", "classifier.safetensors"):
         data = (folder / name).read_bytes()
         for place in range(0, len(data), 5):
             (folder / name).write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
@@ -117,6 +110,16 @@ def test_another_format_version_is_refused(folder: Path, version: object) -> Non
     refused(folder, f"format version {version}; expected version 1")
 
 
+def test_a_model_in_another_kind_of_file_is_of_another_release(folder: Path) -> None:
+    index = json.loads((folder / "bundle.json").read_text())
+    (folder / "classifier.safetensors").rename(folder / "classifier.ubj")
+    entry = index["components"]["classifier"] | {"file": "classifier.ubj"}
+    edit(folder, components=index["components"] | {"classifier": entry})
+    refused(folder, "made for another release of discometry")
+    with pytest.raises(BundleError, match="another release"):
+        write_component(folder, CODER)
+
+
 def test_an_index_of_something_else_is_refused(folder: Path) -> None:
     edit(folder, format="zoo")
     refused(folder, "not the index of a bundle")
@@ -127,14 +130,14 @@ def test_an_index_of_something_else_is_refused(folder: Path) -> None:
 
 
 def test_missing_parts_are_named(folder: Path, tmp_path: Path) -> None:
-    (folder / "classifier.ubj").unlink()
-    refused(folder, r"lacks 'classifier\.ubj'")
+    (folder / "classifier.safetensors").unlink()
+    refused(folder, r"lacks 'classifier\.safetensors'")
     refused(tmp_path / "nowhere", "not a model bundle")
 
 
 def test_a_file_outside_the_folder_is_not_read(folder: Path) -> None:
     index = json.loads((folder / "bundle.json").read_text())
-    entry = index["components"]["classifier"] | {"file": "../small/classifier.ubj"}
+    entry = index["components"]["classifier"] | {"file": "../small/classifier.safetensors"}
     edit(folder, components={"classifier": entry})
     refused(folder, "damaged")
 
@@ -145,8 +148,9 @@ def test_a_hashed_file_that_is_no_safetensors_is_refused(folder: Path) -> None:
     data = b"not tensors at all"
     (folder / "autoencoder.safetensors").write_bytes(data)
     entry = {"file": "autoencoder.safetensors", "sha256": hashlib.sha256(data).hexdigest(), "config": {}}
+    (folder / "classifier.safetensors").unlink()
     edit(folder, components={"autoencoder": entry})
-    refused(folder, "damaged")
+    refused(folder, r"autoencoder\.safetensors' holds no tensors")
 
 
 def test_an_unknown_component_is_answered_with_those_there_are(folder: Path) -> None:
@@ -163,33 +167,32 @@ def test_without_a_path_the_shipped_bundle_is_read(folder: Path, monkeypatch: py
 def test_a_lost_card_does_no_harm(folder: Path) -> None:
     (folder / "MODEL_CARD.md").unlink()
     assert read_bundle(folder).card == ""
-    write_component(folder, TREES)
+    write_component(folder, LINE)
     assert "# small" in read_bundle(folder).card
 
 
 @pytest.mark.parametrize(
-    ("name", "config", "tensors", "payload", "words"),
+    ("name", "config", "tensors", "words"),
     [
-        ("../up", {}, WEIGHTS, None, "plain word"),
-        ("net", {}, {}, None, "neither"),
-        ("net", {}, WEIGHTS, b"x", "both"),
-        ("net", {"rate": float("nan")}, WEIGHTS, None, "JSON"),
-        ("net", {"path": Path("x")}, WEIGHTS, None, "JSON"),
+        ("../up", {}, WEIGHTS, "plain word"),
+        ("net", {}, {}, "without tensors"),
+        ("net", {"rate": float("nan")}, WEIGHTS, "JSON"),
+        ("net", {"path": Path("x")}, WEIGHTS, "JSON"),
     ],
 )
 def test_a_component_that_makes_no_sense_cannot_be_made(
-    name: str, config: dict, tensors: dict, payload: bytes | None, words: str
+    name: str, config: dict, tensors: dict, words: str
 ) -> None:
     with pytest.raises(BundleError, match=words):
-        Component(name, config, tensors, payload)
+        Component(name, config, tensors)
 
 
 def test_a_foreign_folder_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="not an earlier result"):
-        write_component(tmp_path, TREES)
+        write_component(tmp_path, LINE)
     with pytest.raises(OutputError, match="is a file"):
-        write_component(tmp_path / "notes.txt" / "bundle", TREES)
+        write_component(tmp_path / "notes.txt" / "bundle", LINE)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

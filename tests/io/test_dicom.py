@@ -124,14 +124,24 @@ def test_several_series_have_to_be_chosen_from(write_series: Writer) -> None:
     write_series(uid="1.2.826.1", SeriesDescription="T1 sag", SeriesNumber=3)
     folder = write_series(uid="1.2.826.20", numbers=range(3), SeriesDescription="T2 sag", SeriesNumber=12)
     line = refused(folder, "2 image series")
-    assert "'T1 sag' (number 3, 4 slices, UID 1.2.826.1)" in line
-    assert "'T2 sag' (number 12, 3 slices, UID 1.2.826.20)" in line
+    assert "'T1 sag' (number 3, 4 slices)" in line
+    assert "'T2 sag' (number 12, 3 slices)" in line
+    assert "1.2.826" not in line
     assert "--series" in line
     for wanted in ("1.2.826.20", "1.2.826.2", "12", "T2 sag", "t2 SAG", "t2"):
         assert read_image(folder, series=wanted).grid.shape[2] == 3
     assert read_image(folder, series="1.2.826.1").grid.shape[2] == 4
     refused(folder, "2 image series match 'sag'", series="sag")
     assert "T1 sag" in refused(folder, "no series 'STIR'", series="STIR")
+
+
+def test_series_of_one_number_are_told_apart_by_their_uids(write_series: Writer) -> None:
+    write_series(uid="1.2.826.1", SeriesNumber=3)
+    folder = write_series(uid="1.2.826.20", SeriesNumber=3)
+    line = refused(folder, "2 image series match '3'", series="3")
+    assert "of UID 1.2.826.1;" in line
+    assert "of UID 1.2.826.20;" in line
+    assert read_image(folder, series="1.2.826.20").grid.shape[2] == SLICES
 
 
 def test_series_are_listed_by_number(write_series: Writer) -> None:

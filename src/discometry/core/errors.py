@@ -12,6 +12,8 @@ __all__ = [
     "OutputError",
 ]
 
+_LONGEST = 1000
+
 
 class DiscometryError(Exception):
     """Base of every error that a user can mend.
@@ -24,13 +26,20 @@ class DiscometryError(Exception):
         What would have been right.
     action
         The next thing to do.
+    anonymous
+        ``found`` without what may tell who was scanned, for what is written to a file; None: the same.
     """
 
-    def __init__(self, found: str, *, expected: str, action: str) -> None:
-        self.found = " ".join(found.split())
-        self.expected = " ".join(expected.split())
-        self.action = " ".join(action.split())
+    def __init__(self, found: str, *, expected: str, action: str, anonymous: str | None = None) -> None:
+        self.found, self.expected, self.action = map(_one_line, (found, expected, action))
+        self.anonymous = self.found if anonymous is None else _one_line(anonymous)
         super().__init__(f"{self.found}; expected {self.expected}; {self.action}")
+
+
+def _one_line(text: str) -> str:
+    """Make a text one line that no terminal obeys and a person can read, whatever a file holds."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} .."
 
 
 class InputError(DiscometryError):

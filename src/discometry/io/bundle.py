@@ -1,7 +1,10 @@
 """Model bundles: weights and the configs that build them, without pickle.
 
-A bundle is a folder: ``bundle.json`` names each component's file, its SHA-256 and its config; tensors lie in
-``<name>.safetensors``, boosted trees in ``<name>.ubj``; ``MODEL_CARD.md`` says what it was trained on.
+A bundle is a folder: ``bundle.json`` names each component's file, its SHA-256 and its config, and carries a
+hash of itself; tensors lie in ``<name>.safetensors``; ``MODEL_CARD.md`` says what it was trained on. Every
+file is verified by its hash before it is parsed. The card is outside the hash: words may be mended without
+new models, and no number depends on them. A hash finds damage; it does not say who made the bundle, so what a
+file holds is taken for hostile all the same, and judged before it is used.
 """
 
 from __future__ import annotations
@@ -41,34 +44,35 @@ STARTER = Path(__file__).parent.parent / "bundles" / "starter"
 """The bundle that comes with the package."""
 
 _INDEX, _CARD = "bundle.json", "MODEL_CARD.md"
+_TENSORS = ".safetensors"
+_LARGEST_TEXT, _LARGEST_WEIGHTS = 2**24, 2**32
+"""Bytes of an index or card, and of a component."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Component:
-    """One model of a bundle: ``tensors``, or a ``payload`` of bytes, with the config that builds it.
+    """One model of a bundle: ``tensors``, with the config that builds it.
 
     Raises
     ------
     BundleError
-        If the name is no plain word, there are both tensors and a payload or neither, or the config is
-        not JSON.
+        If the name is no plain word, there are no tensors, or the config is not JSON.
     """
 
     name: str
     config: Mapping[str, Any]
     tensors: Mapping[str, NDArray[Any]]
-    payload: bytes | None = None
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
             raise BundleError(
                 f"a component named '{self.name}'", expected="a plain word", action="rename the component"
             )
-        if bool(self.tensors) == (self.payload is not None):
+        if not self.tensors:
             raise BundleError(
-                f"component '{self.name}' with {'both' if self.tensors else 'neither'} tensors and payload",
-                expected="one of them",
-                action="give the weights as tensors, or boosted trees as a payload",
+                f"component '{self.name}' without tensors",
+                expected="at least one",
+                action="give the weights as tensors, by name",
             )
         try:
             json.dumps(dict(self.config), allow_nan=False)
@@ -82,7 +86,7 @@ class Component:
     @property
     def file_name(self) -> str:
         """Name of its file in the bundle folder."""
-        return f"{self.name}.{'safetensors' if self.payload is None else 'ubj'}"
+        return self.name + _TENSORS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,13 +122,15 @@ def read_bundle(path: Path | None = None) -> Bundle:
     Raises
     ------
     BundleError
-        If the folder is missing, is not a bundle, is of another format version, or was damaged.
+        If the folder is missing, is not a bundle, is of another format version, was damaged, or holds models
+        that its index does not name.
     """
     folder = STARTER if path is None else Path(path)
     index = _read_index(folder)
+    _check_nothing_else(folder, index)
     components = {name: _read_component(folder, name, entry) for name, entry in index["components"].items()}
     try:
-        card = (folder / _CARD).read_text(encoding="utf-8")
+        card = _read_bytes(folder / _CARD, _LARGEST_TEXT).decode("utf-8")
     except (OSError, UnicodeDecodeError):
         card = ""
     return Bundle(
@@ -206,8 +212,6 @@ def _is_bundle(folder: Path) -> bool:
 
 
 def _packed(component: Component) -> bytes:
-    if component.payload is not None:
-        return component.payload
     # safetensors writes the memory as it lies, so a transposed view would come back scrambled
     return save({name: np.ascontiguousarray(array) for name, array in component.tensors.items()})
 
@@ -227,7 +231,8 @@ def _index_sha256(content: Mapping[str, Any]) -> str:
 
 def _read_index(folder: Path) -> dict[str, Any]:
     try:
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        index = json.loads(_read_bytes(folder / _INDEX, _LARGEST_TEXT))
+        found = _index_sha256(index) if isinstance(index, dict) else ""
     except OSError as error:
         raise BundleError(
             f"'{folder}' is not a model bundle",
@@ -249,18 +254,61 @@ def _read_index(folder: Path) -> dict[str, Any]:
             action="use the discometry release that wrote it, or train it again",
         )
     entries = index.get("components")
-    whole = {"name", "version", "sha256"} <= index.keys() and isinstance(entries, dict)
-    if not whole or index["sha256"] != _index_sha256(index):
+    if not {"name", "version", "sha256"} <= index.keys() or index["sha256"] != found:
+        raise _damaged(folder, _INDEX)
+    if not isinstance(entries, dict) or not all(_is_entry(*item, folder) for item in entries.items()):
         raise _damaged(folder, _INDEX)
     return index
 
 
+def _is_entry(name: str, entry: object, folder: Path) -> bool:
+    """Tell whether a component's entry has all that it needs, and names a file of its own in the folder.
+
+    Raises
+    ------
+    BundleError
+        If its file is of a kind that this release has not.
+    """
+    file = entry.get("file") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or not isinstance(file, str) or not name.isidentifier():
+        return False
+    stem, _, ending = file.partition(".")
+    if stem == name and ending.isalnum() and file != name + _TENSORS:
+        raise BundleError(
+            f"bundle '{folder}' holds '{file}', a kind of model that this release does not read",
+            expected=f"models in {_TENSORS} files; it was made for another release of discometry",
+            action="use the discometry release that wrote it, or train it again",
+        )
+    return (
+        file == name + _TENSORS
+        and isinstance(entry.get("sha256"), str)
+        and isinstance(entry.get("config"), dict)
+    )
+
+
+def _check_nothing_else(folder: Path, index: Mapping[str, Any]) -> None:
+    known = {entry["file"] for entry in index["components"].values()}
+    others = [file.name for file in folder.iterdir() if file.suffix.lower() == _TENSORS]
+    strange = sorted(set(others) - known)
+    if strange:
+        raise BundleError(
+            f"bundle '{folder}' holds '{strange[0]}', which its index does not name",
+            expected="the models that were hashed when the bundle was written, and no others",
+            action="take that file away, or copy or download the bundle again",
+        )
+
+
+def _read_bytes(path: Path, largest: int) -> bytes:
+    """Read a file that is a file, and not without end."""
+    if not path.is_file() or path.stat().st_size > largest:
+        raise OSError(f"no file of at most {largest:,} bytes")
+    return path.read_bytes()
+
+
 def _read_component(folder: Path, name: str, entry: Mapping[str, Any]) -> Component:
     file = str(entry["file"])
-    if Path(file).name != file:
-        raise _damaged(folder, _INDEX)
     try:
-        data = (folder / file).read_bytes()
+        data = _read_bytes(folder / file, _LARGEST_WEIGHTS)
     except OSError as error:
         raise BundleError(
             f"bundle '{folder}' lacks '{file}'",
@@ -269,12 +317,19 @@ def _read_component(folder: Path, name: str, entry: Mapping[str, Any]) -> Compon
         ) from error
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise _damaged(folder, file)
-    if not file.endswith(".safetensors"):
-        return Component(name, entry["config"], {}, data)
     try:
-        return Component(name, entry["config"], load(data))
-    except SafetensorError as error:
-        raise _damaged(folder, file) from error
+        tensors = load(data)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # KeyError: a type that NumPy lacks
+        raise _foreign(folder, file, "no tensors that can be read") from error
+    return Component(name, entry["config"], tensors)
+
+
+def _foreign(folder: Path, file: str, what: str) -> BundleError:
+    return BundleError(
+        f"'{folder / file}' holds {what}",
+        expected="safetensors that discometry wrote",
+        action="choose a bundle that discometry wrote, or train it again with `discometry train`",
+    )
 
 
 def _damaged(folder: Path, file: str) -> BundleError:

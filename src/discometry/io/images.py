@@ -12,7 +12,7 @@ from discometry.core.volume import Grid, Volume
 from discometry.io.atomic import new_file
 from discometry.io.dicom import is_dicom, read_series
 from discometry.io.headers import SUFFIXES, has_suffix, inspect, straightened
-from discometry.io.itk import by_itself, quiet
+from discometry.io.itk import by_itself, plain_name, quiet
 
 __all__ = [
     "check_image",
@@ -25,6 +25,12 @@ __all__ = [
 ]
 
 _WRITTEN = (".mha", ".nii", ".nii.gz", ".nrrd")
+_READER = {
+    **dict.fromkeys((".mha", ".mhd"), "MetaImageIO"),
+    **dict.fromkeys((".nii", ".gz"), "NiftiImageIO"),
+    **dict.fromkeys((".nrrd", ".nhdr"), "NrrdImageIO"),
+}
+"""Named, or ITK would ask every reader that it has whether the file is for it."""
 
 
 def read_image(path: Path, *, series: str | None = None) -> Volume:
@@ -62,7 +68,8 @@ def read_image(path: Path, *, series: str | None = None) -> Volume:
             action="leave out --series",
         )
     if volume.array.dtype.kind == "f":
-        return volume.with_array(volume.array.astype(np.float32, copy=False))
+        with np.errstate(over="ignore"):  # what single precision cannot hold is infinite, and told of later
+            return volume.with_array(volume.array.astype(np.float32, copy=False))
     return volume
 
 
@@ -237,7 +244,7 @@ def _read_file(path: Path) -> Volume:
     try:
         with quiet(), by_itself(path) as alone:
             image = _one_volume(alone)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if "orthonormal" in str(error):
             straightened(np.full((3, 3), np.nan), str(path))
         raise InputError(
@@ -254,7 +261,8 @@ def _read_file(path: Path) -> Volume:
 def _one_volume(path: Path) -> sitk.Image:
     """Read the first three axes of a file; further ones are known to have length one."""
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetImageIO(_READER[path.suffix.lower()])
+    reader.SetFileName(plain_name(path))
     reader.ReadImageInformation()
     size = reader.GetSize()
     if len(size) > 3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-__all__ = ["by_itself", "quiet"]
+from discometry.core.errors import InputError
+
+__all__ = ["by_itself", "plain_name", "quiet"]
 
 
 @contextmanager
@@ -22,6 +25,25 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def plain_name(path: Path) -> str:
+    """Give a path as ITK takes it.
+
+    Raises
+    ------
+    InputError
+        If it has bytes that are no UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the file name {os.fsencode(path.name)!r}",
+            expected="a name in UTF-8",
+            action="rename the file",
+        ) from error
+    return str(path)
 
 
 @contextmanager

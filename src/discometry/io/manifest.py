@@ -16,6 +16,7 @@ from discometry.core.errors import DiscometryError, InputError
 from discometry.io.dicom import is_dicom
 from discometry.io.headers import SUFFIXES, has_suffix
 from discometry.io.images import study_name
+from discometry.io.tables import exists, read_parquet, read_text_table
 
 __all__ = ["RESERVED_NAMES", "FoundStudies", "Refused", "StudySource", "find_studies"]
 
@@ -26,6 +27,7 @@ LONGEST_NAME = 100
 """Bytes of a study's name; file systems allow 255 for the name and what is put around it."""
 
 _TABLES = (".csv", ".tsv", ".parquet")
+_COLUMNS = ("study", "image", "mask")
 _MASK_STEM = re.compile(r"(?i)^(?P<of>.+?)[-_. ](?:masks?|seg|segmentation|labels?|labelmap|dseg)$")
 _MASK_FOLDER = re.compile(r"(?i)^(?:masks?|labels?(?:tr|ts)?|seg|segs|segmentations?)$")
 _IMAGE_FOLDER = re.compile(r"(?i)^(?:images?(?:tr|ts)?|scans?|mri)$")
@@ -150,11 +152,11 @@ def _volumes(root: Path, leave_out: Path | None) -> Iterator[Path]:
 
 def _is_result(folder: Path, files: Iterable[str]) -> bool:
     """Tell whether a folder is a result of discometry, whose label maps are no input."""
-    if "study.json" not in files:
+    if "study.json" not in files or not (folder / "study.json").is_file():
         return False
     try:
         content = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and content.get("format") == "discometry-study"
 
@@ -194,14 +196,14 @@ def _named(pairs: Iterable[tuple[str, Path | None, Path | None]], root: Path) ->
         if taken[name.casefold()] > 1 or not _is_name(name):
             place = (image or mask or root).relative_to(root).as_posix()
             short = name.encode()[: LONGEST_NAME - 9].decode(errors="ignore")
-            name = f"{short}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+            name = f"{short}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}"
         named.append(StudySource(name, image, mask))
     return named
 
 
 def _safe(key: str) -> str:
-    """Turn a path into a name that is one on any file system, and hidden on none."""
-    return _UNSAFE.sub("_", key.replace("/", "_")).strip(" .") or "study"
+    """Turn a path into a name that is one on any file system, hidden on none, no formula and no option."""
+    return _UNSAFE.sub("_", key.replace("/", "_")).strip(" .").lstrip("+- .") or "study"
 
 
 def _is_reserved(name: str) -> bool:
@@ -275,50 +277,29 @@ def _in_table(table: Path) -> FoundStudies:
 
 def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     """Read the three columns as text with the number of each row in the file, alike rows once."""
-    import pandas as pd
-
-    try:
-        if table.suffix.lower() == ".parquet":
-            content = pd.read_parquet(table)
-        else:
-            with table.open(encoding="utf-8-sig", errors="replace") as stream:
-                header = stream.readline()
-            separator = max(",;\t", key=header.count)
-            content = pd.read_csv(
-                table,
-                sep=separator,
-                dtype=str,
-                keep_default_na=False,
-                encoding="utf-8-sig",
-                skip_blank_lines=False,
-            )
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise InputError(
-            f"the table '{table}' cannot be read ({error})",
-            expected="a CSV, TSV or Parquet file with a header",
-            action="save it again as CSV in UTF-8",
-        ) from error
-    wanted = [name for name in ("study", "image", "mask") if name in content.columns]
+    if table.suffix.lower() == ".parquet":
+        columns, content = read_parquet(table, _COLUMNS, expected="a Parquet file with columns of text")
+    else:
+        content = read_text_table(table, separator=None, expected="a CSV or TSV file with a header")
+        columns = list(content.columns)
+    wanted = [name for name in _COLUMNS if name in content.columns]
     if not {"image", "mask"} & set(wanted):
         raise InputError(
-            f"the table '{table}' has the columns {', '.join(map(str, content.columns)) or 'none'}",
+            f"the table '{table}' has the columns {', '.join(columns) or 'none'}",
             expected="a column image, or mask, or both; and study, to name them",
             action="rename its columns",
         )
-    kept = content[wanted].drop_duplicates()
-    texts = [{str(name): _text(value) for name, value in row.items()} for row in kept.to_dict("records")]
-    return [
-        (int(number) + 2, row)
-        for number, row in zip(kept.index.tolist(), texts, strict=True)
-        if any(row.values())
-    ]
+    kept = content[wanted].map(_text).drop_duplicates()
+    rows = zip(kept.index.tolist(), kept.to_dict("records"), strict=True)
+    texts = ((int(number) + 2, {str(name): str(text) for name, text in row.items()}) for number, row in rows)
+    return [(number, row) for number, row in texts if any(row.values())]
 
 
 def _text(value: Any) -> str:
     """Write a cell as text; a missing one is empty, a whole number in a column of floats has no ``.0``."""
-    if value is None or value != value:
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    if isinstance(value, float):
+        return "" if value != value else str(int(value)) if value.is_integer() else str(value)
+    return "" if value is None else str(value).strip()
 
 
 def _of_row(row: dict[str, str], table: Path, number: int) -> StudySource:
@@ -326,7 +307,7 @@ def _of_row(row: dict[str, str], table: Path, number: int) -> StudySource:
     if not paths:
         raise _wrong_row(table, number, "names neither image nor mask", "the path of a file")
     for kind, path in paths.items():
-        if not path.exists():
+        if not exists(path):
             raise _wrong_row(
                 table, number, f"names the {kind} '{path}', which does not exist", "a path that exists"
             )

@@ -90,13 +90,19 @@ def read_ply(path: Path) -> Mesh:
         If the file is missing or is anything else.
     """
     try:
+        if not path.is_file():
+            raise ValueError("no file")
         head, end, body = path.read_bytes().partition(b"end_header\n")
         counts = [int(line.split()[2]) for line in head.decode("latin-1").splitlines() if "element" in line]
         n_vertices, n_faces = counts
         if (head + end).decode("latin-1") != _HEADER.format(n_vertices, n_faces):
             raise ValueError("another layout")
+        if min(counts) < 0 or len(body) != n_vertices * _VERTEX.itemsize + n_faces * _FACE.itemsize:
+            raise ValueError("another length")
         vertices: NDArray[Any] = np.frombuffer(body, _VERTEX, n_vertices)["xyz"]
         faces: NDArray[Any] = np.frombuffer(body, _FACE, n_faces, n_vertices * _VERTEX.itemsize)["corners"]
+        if not np.isfinite(vertices).all() or not ((faces >= 0) & (faces < n_vertices)).all():
+            raise ValueError("corners that are no vertices")
     except (OSError, ValueError, IndexError) as error:
         raise InputError(
             f"'{path}' is not a mesh of ours",

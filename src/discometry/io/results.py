@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from unicodedata import bidirectional, category
 
 import numpy as np
 import pandas as pd
 
 from discometry.core.anatomy import label_of_level
 from discometry.core.errors import InputError, OutputError
-from discometry.core.records import Geometry, Intensity, StudyResult
-from discometry.core.reference import REFERENCE_MEASURES
+from discometry.core.records import Lordosis, StudyResult
 from discometry.core.volume import Volume
 from discometry.io.atomic import check_folder, new_folder
+from discometry.io.disc_table import discs_table
 from discometry.io.images import read_image, read_mask, write_volume
 from discometry.io.meshes import Mesh, disc_surface, read_ply, write_ply
 
 __all__ = [
     "FORMAT_VERSION",
-    "SHAP",
     "Manifest",
     "StudyFiles",
     "check_output",
-    "disc_columns",
-    "discs_table",
     "is_whole",
     "read_discs",
     "read_manifest",
@@ -53,13 +52,11 @@ _REPORT, _THUMBNAIL = "report.html", "thumbnail.webp"
 _OURS = frozenset(
     {_MANIFEST, _TABLE, _LABELS, _IMAGE, _MESHES, _REPORT, _THUMBNAIL, ".DS_Store", "Thumbs.db"}
 )
-_POSES = (
-    *("pose_shift_left_mm", "pose_shift_posterior_mm", "pose_shift_superior_mm"),
-    *("pose_turn_left_deg", "pose_turn_posterior_deg", "pose_turn_superior_deg"),
-)
 _WORDS = ("study", "level", "flags")
-SHAP = "shap_"
-"""How the columns begin that say what a feature adds to the log-odds of narrowing."""
+_LARGEST_TEXT = 2**24
+_LONGEST_NAME = 200
+_TURNING = frozenset(("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"))
+"""Characters that let a name read other than it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +85,8 @@ class Manifest:
     """See :class:`~discometry.core.records.Lordosis`."""
     flags: tuple[str, ...] = ()
     """Flags of the whole study."""
+    identifiers: Mapping[str, str] | None = None
+    """Who was scanned, by DICOM's keywords; only where it was asked for."""
     format_version: int = FORMAT_VERSION
     """Layout of the folder."""
 
@@ -121,15 +120,28 @@ def check_output(out: Path, study: str) -> Path:
     OutputError
         If the name cannot be a folder's, a file or foreign folder is in the way, or writing is not allowed.
     """
-    if not study.strip(".") or set(study) & set('/\\:*?"<>|\0'):
+    if not study.strip(".") or not _is_safe(study):
         raise OutputError(
-            f"the study name '{study}'",
-            expected="a name that can be a folder's",
+            f"the study name '{study[:_LONGEST_NAME]}'",
+            expected=f"at most {_LONGEST_NAME} bytes that can name a folder, no formula and no option",
             action="rename the input",
         )
     folder = Path(out) / study
+    if folder.is_symlink():
+        raise OutputError(
+            f"'{folder}' is a link to another place",
+            expected="a folder within the output folder, or a free name",
+            action="choose another output folder, or take the link away",
+        )
     check_folder(folder, ours=lambda path: _is_ours(path, study))
     return folder
+
+
+def _is_safe(name: str) -> bool:
+    """Tell whether a name stays in its folder, is one line, and is neither a formula nor an option."""
+    signs = set(name) & set('/\\:*?"<>|')
+    unseen = any(category(c) in ("Cc", "Cs", "Zl", "Zp") or bidirectional(c) in _TURNING for c in name)
+    return not signs and not unseen and name[0] not in "=+@-" and len(name.encode()) <= _LONGEST_NAME
 
 
 def write_study(
@@ -182,79 +194,6 @@ def write_study(
     return folder
 
 
-def discs_table(result: StudyResult) -> pd.DataFrame:
-    """Table of discs, one row each from the lowest up, units in the column names.
-
-    ``study, label, level, flags``; the first measures of :class:`~discometry.core.records.Geometry` up to
-    ``volume_mm3``, then their standard errors (``_se``); every further measure followed by its own;
-    ``z_..`` of those that the reference population has; ``reconstruction_iou``, ``shape_plausibility``, the
-    pose (``pose_..``) where the latents do not hold it, ``latent_1`` .. ``latent_k``; the signal against its
-    surroundings (``signal_..``); what each feature adds to the log-odds of narrowing (``shap_..``), and
-    ``narrowing_probability``.
-    """
-    latents = max((len(found.encoding.latents) for found in result.discs), default=0)
-    names = [f"latent_{n + 1}" for n in range(latents)]
-    poses = _POSES if any(found.encoding.pose for found in result.discs) else ()
-    shares = tuple(dict.fromkeys(name for found in result.discs for name in found.contributions))
-    columns = disc_columns(latents=latents, poses=bool(poses), shares=shares)
-    rows = [
-        {
-            "study": result.study,
-            "label": found.disc.label,
-            "level": found.disc.level,
-            "flags": " ".join(found.flags),
-            **found.geometry.values(),
-            **_standard_errors(found.geometry),
-            **{_z_column(name): value for name, value in found.z_scores.items()},
-            "reconstruction_iou": found.encoding.reconstruction_iou,
-            "shape_plausibility": found.encoding.plausibility,
-            **dict(zip(poses, found.encoding.pose, strict=False)),
-            **dict(zip(names, found.encoding.latents, strict=True)),
-            **found.intensity.values(),
-            **{f"{SHAP}{name}": value for name, value in found.contributions.items()},
-            "narrowing_probability": found.narrowing_probability,
-        }
-        for found in result.discs
-    ]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def disc_columns(*, latents: int, poses: bool, shares: Sequence[str] = ()) -> list[str]:
-    """Order of the columns of :func:`discs_table`, for a shape model of so many latents.
-
-    ``shares`` are the features of which it is told what they add to the log-odds of narrowing.
-    """
-    return [
-        *("study", "label", "level", "flags"),
-        *_measure_columns(),
-        *map(_z_column, REFERENCE_MEASURES),
-        *("reconstruction_iou", "shape_plausibility"),
-        *(_POSES if poses else ()),
-        *(f"latent_{n + 1}" for n in range(latents)),
-        *Intensity.meanings(),
-        *(f"{SHAP}{name}" for name in shares),
-        "narrowing_probability",
-    ]
-
-
-def _measure_columns() -> list[str]:
-    """Order of measures and standard errors; the first eight measures stand together, as is promised."""
-    names = Geometry.names()
-    first = names.index("volume_mm3") + 1
-    further = [column for name in names[first:] for column in (name, f"{name}_se")]
-    return [*names[:first], *(f"{name}_se" for name in names[:first]), *further]
-
-
-def _z_column(name: str) -> str:
-    """Column of a measure's z-score, which has no unit."""
-    return "z_" + name.removesuffix("_mm").removesuffix("_deg")
-
-
-def _standard_errors(geometry: Geometry) -> dict[str, float]:
-    errors = {} if geometry.standard_errors is None else geometry.standard_errors.values()
-    return {f"{name}_se": value for name, value in errors.items()}
-
-
 def read_study(folder: Path) -> StudyFiles:
     """Read a result folder of this format version or an older one.
 
@@ -297,7 +236,7 @@ def _is_ours(folder: Path, study: str) -> bool:
         names = {file.name for file in folder.iterdir()}
         meshes = folder / _MESHES
         strange = [file for file in meshes.iterdir() if file.suffix != ".ply"] if meshes.is_dir() else []
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     same = isinstance(manifest, dict) and (manifest.get("format"), manifest.get("study")) == (FORMAT, study)
     return same and names <= _OURS and not strange
@@ -327,13 +266,15 @@ def read_manifest(folder: Path) -> Manifest:
     """
     version: object = None
     try:
-        content = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        content = json.loads(_bytes_of(folder / _MANIFEST))
         if content.pop("format") != FORMAT:
             raise ValueError("another format")
         version = content["format_version"]
         known = isinstance(version, int) and 1 <= version <= FORMAT_VERSION
         manifest = Manifest(**content | {"flags": tuple(content.get("flags", ()))}) if known else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if manifest is not None:
+            _check_manifest(manifest)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"'{folder}' is not a result folder",
             expected=f"a folder with a {_MANIFEST} that discometry wrote",
@@ -346,6 +287,28 @@ def read_manifest(folder: Path) -> Manifest:
             action="use the discometry release that wrote it, or analyse the study again with this one",
         )
     return manifest
+
+
+def _check_manifest(manifest: Manifest) -> None:
+    """Refuse entries of other kinds than were written."""
+    texts = (manifest.study, manifest.input, manifest.input_sha256, manifest.device, *manifest.flags)
+    models = (manifest.bundle, manifest.bundle_sha256)
+    maps = (manifest.versions, manifest.options, manifest.timings_s)
+    curve = manifest.lordosis
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(text is None or isinstance(text, str) for text in models)
+        and all(isinstance(entries, dict) for entries in maps)
+        and (manifest.identifiers is None or isinstance(manifest.identifiers, dict))
+        and (curve is None or set(curve) == {item.name for item in fields(Lordosis)})
+    ):
+        raise ValueError("entries of another kind")
+
+
+def _bytes_of(path: Path) -> bytes:
+    if not path.is_file() or path.stat().st_size > _LARGEST_TEXT:
+        raise OSError(f"no file of at most {_LARGEST_TEXT:,} bytes")
+    return path.read_bytes()
 
 
 def is_whole(folder: Path) -> bool:
@@ -367,10 +330,13 @@ def read_discs(folder: Path) -> pd.DataFrame:
     """
     path = Path(folder) / _TABLE
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        text = _bytes_of(path).decode("utf-8")
+        table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
+        if not {*_WORDS, "label"} <= set(table.columns) or not table.columns.is_unique:
+            raise ValueError("other columns")
         numbers = [name for name in table.columns if name not in _WORDS]
         return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers}).astype({"label": int})
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(
             f"'{path}' cannot be read",
             expected="the table that discometry wrote",

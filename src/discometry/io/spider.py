@@ -17,6 +17,7 @@ import pandas as pd
 from discometry.core.anatomy import DISC_LABEL_BASE, LEVELS, label_of_level
 from discometry.core.errors import InputError
 from discometry.io.headers import has_suffix
+from discometry.io.tables import exists, read_text_table
 
 __all__ = ["GRADINGS_FILE", "GRADING_COLUMNS", "Cohort", "CohortStudy", "Mismatch", "read_cohort"]
 
@@ -191,7 +192,7 @@ def _scans(folder: Path) -> dict[str, Path]:
 
 def _natural(name: str) -> tuple[int, str]:
     head = name.partition("_")[0]
-    return (int(head) if head.isdigit() else 10**9, name)
+    return (int(head) if head.isdecimal() else 10**9, name)
 
 
 def _read_overview(path: Path) -> dict[str, tuple[float, str]]:
@@ -251,7 +252,7 @@ def _read_table(path: Path) -> Cohort:
 def _study_of_row(row: pd.Series[str], path: Path, place: int) -> CohortStudy:
     image, mask = (path.parent / row[name] if row[name] else None for name in ("image", "mask"))
     for file in (image, mask):
-        if file is not None and not file.exists():
+        if file is not None and not exists(file):
             _refuse(path, place, f"the file '{file}', which is not there")
     if image is None and mask is None:
         _refuse(path, place, "neither image nor mask")
@@ -266,9 +267,14 @@ def _study_of_row(row: pd.Series[str], path: Path, place: int) -> CohortStudy:
 def _label(value: str, path: Path, place: object) -> int:
     if value in LEVELS:
         return label_of_level(value)
-    if value.isdigit() and 0 < int(value) - DISC_LABEL_BASE <= len(LEVELS):
+    if (
+        value.isdecimal()
+        and value.isascii()
+        and len(value) < 9
+        and 0 < int(value) - DISC_LABEL_BASE <= len(LEVELS)
+    ):
         return int(value)
-    return _refuse(path, place, f"level {value!r}, not one such as L4/L5 or 202")
+    return _refuse(path, place, f"level {value[:40]!r}, not one such as L4/L5 or 202")
 
 
 # Both -------------------------------------------------------------------------------------------------------
@@ -294,7 +300,7 @@ def _numbers(
     values = pd.to_numeric(table[column], errors="coerce")
     for place, (text, value) in enumerate(zip(table[column], values, strict=True)):
         if str(text).strip() and not (value % 1 == 0 and valid(value)):
-            _refuse(path, table.index[place], f"{column} {text!r}, not {expected}")
+            _refuse(path, table.index[place], f"{column} {str(text)[:40]!r}, not {expected}")
     return values
 
 
@@ -308,18 +314,7 @@ def _refuse_empty(table: pd.DataFrame, columns: Sequence[str], path: Path) -> No
 
 def _read_csv(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     """Read a table as text, without losing the number of its rows."""
-    try:
-        table = pd.read_csv(
-            path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
-        )
-        if not isinstance(table.index, pd.RangeIndex):
-            raise ValueError("rows have more cells than the header")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"'{path}' cannot be read as a table ({str(error).splitlines()[0]})",
-            expected=f"a CSV table with the columns {', '.join(needed)}",
-            action="save it as CSV in UTF-8",
-        ) from error
+    table = read_text_table(path, expected=f"a CSV table with the columns {', '.join(needed)}")
     table = table[(table != "").any(axis=1)]
     lacking = [name for name in needed if name not in table]
     if lacking or table.empty:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class StudyInput:
 
     def fingerprint(self) -> tuple[str, dict[str, Any]]:
         """Hash what is on the disk now, and give the options that go with it, as a manifest holds both."""
-        options = {"mask": self.mask, "convention": self.convention, "series": self.series}
+        options = {"mask": self.mask, "convention": self.convention, "series": _veiled(self.series)}
         return content_hash(self.source), options | _named(self.image)
 
 
@@ -60,7 +61,7 @@ def content_hash(path: Path) -> str:
     for file in files:
         if len(files) > 1:
             name = file.relative_to(path) if path.is_dir() else Path(file.name)
-            digest.update(name.as_posix().encode() + b"\0" + str(file.stat().st_size).encode() + b"\0")
+            digest.update(os.fsencode(name.as_posix()) + b"\0" + str(file.stat().st_size).encode() + b"\0")
         with file.open("rb") as stream:
             while part := stream.read(1 << 20):
                 digest.update(part)
@@ -70,3 +71,10 @@ def content_hash(path: Path) -> str:
 def _named(image: str | Path | None) -> dict[str, Any]:
     """Say which MRI lay beside a mask."""
     return {} if image is None else {"image": Path(image).name, "image_sha256": content_hash(Path(image))}
+
+
+def _veiled(series: str | None) -> str | None:
+    """Write a number of a series as it is, and anything else as a hash: it may tell who was scanned."""
+    if series is None or (series.isdecimal() and len(series) <= 6):
+        return series
+    return f"sha256:{hashlib.sha256(series.encode()).hexdigest()[:16]}"

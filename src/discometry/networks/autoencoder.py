@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from discometry.core.errors import BundleError, InputError
 from discometry.core.records import CUBE_SHAPE
 from discometry.io.bundle import Component
+from discometry.networks.outline import check_weights
 from discometry.networks.shape_coder import Codes, share_beyond
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 _BATCH = 8
+_MOST = 4096
+"""Latents, and channels of the first level."""
 _LEVELS = 5
 _START_LOGIT = -4.0
 """Bias of the output before training: one voxel in sixty is disc. From 0, the first hundreds of steps go by
@@ -49,10 +52,11 @@ class AutoencoderConfig:
 
     def __post_init__(self) -> None:
         for name in ("latents", "width"):
-            if getattr(self, name) < 1:
-                raise InputError(
-                    f"{name} = {getattr(self, name)}", expected="at least 1", action=f"raise {name}"
-                )
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} = {value}", expected="at least 1", action=f"raise {name}")
+            if value > _MOST:
+                raise InputError(f"{name} = {value}", expected=f"at most {_MOST}", action=f"lower {name}")
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> AutoencoderConfig:
@@ -171,7 +175,7 @@ def convolutional_component(model: ConvolutionalShape, **card: Any) -> Component
     tensors = {name: _packed(tensor.detach().cpu().numpy()) for name, tensor in state}
     config = {"kind": "convolutional", "network": asdict(model.network.config), **card}
     tensors[_DISTANCES] = model.distances.astype(np.float32)
-    return Component("autoencoder", config=config, tensors=tensors, payload=None)
+    return Component("autoencoder", config=config, tensors=tensors)
 
 
 def load_convolutional(component: Component) -> ConvolutionalShape:
@@ -185,9 +189,13 @@ def load_convolutional(component: Component) -> ConvolutionalShape:
     try:
         tensors = {name: np.array(value) for name, value in component.tensors.items()}
         distances = tensors.pop(_DISTANCES).astype(np.float64)
-        network = build_autoencoder(AutoencoderConfig.from_json(component.config["network"]))
+        config = AutoencoderConfig.from_json(component.config["network"])
+        check_weights(lambda: Autoencoder(config), tensors)
+        if distances.ndim != 1 or len(distances) < 1:
+            raise ValueError("distances of another shape")
+        network = build_autoencoder(config)
         network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
-    except (KeyError, TypeError, InputError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, InputError, RuntimeError) as error:
         raise BundleError(
             f"an autoencoder whose weights and config disagree ({str(error).splitlines()[0]})",
             expected="the weights of the network that the config names",

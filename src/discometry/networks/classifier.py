@@ -53,7 +53,7 @@ def classifier_component(classifier: Classifier, **card: Any) -> Component:
         **card,
     }
     tensors = {"middle": classifier.middle, "weights": classifier.weights}
-    return Component("classifier", config=config, tensors=tensors, payload=None)
+    return Component("classifier", config=config, tensors=tensors)
 
 
 def load_classifier(component: Component) -> Classifier:
@@ -67,14 +67,16 @@ def load_classifier(component: Component) -> Classifier:
     try:
         if component.config["kind"] != "logistic":
             raise ValueError(f"kind {component.config['kind']!r}")
-        features = tuple(str(name) for name in component.config["features"])
+        features = tuple(component.config["features"])
+        if isinstance(component.config["features"], str) or not all(isinstance(x, str) for x in features):
+            raise ValueError("features that have no names")
         middle, weights = (np.array(component.tensors[name], np.float64) for name in ("middle", "weights"))
         offset = float(component.config["offset"])
         if not middle.shape == weights.shape == (len(features),):
             raise ValueError(f"{len(features)} features, and weights of shape {weights.shape}")
         if not (np.isfinite(middle).all() and np.isfinite(weights).all() and np.isfinite(offset)):
             raise ValueError("weights that are not finite")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BundleError(
             f"a classifier that cannot be read ({str(error).splitlines()[0]})",
             expected="a logistic model with a weight for each of its features",

@@ -68,10 +68,12 @@ class ShapeConfig:
     """Let the decoder know every training disc by its latents. It says nothing about other discs."""
 
     def __post_init__(self) -> None:
-        if self.latents < 1:
+        if not isinstance(self.latents, int) or self.latents < 1:
             raise InputError(
                 f"latents = {self.latents}", expected="at least 1", action="raise the number of latents"
             )
+        if self.pose not in ("rigid", "none"):
+            raise InputError(f"pose = {self.pose}", expected="rigid or none", action="choose one of them")
         if self.sizes and self.pose == "none":
             raise InputError(
                 "a shape model with sizes and no pose",
@@ -234,7 +236,7 @@ def linear_shape_component(model: LinearShape, **card: Any) -> Component:
         name: getattr(model, name).astype(np.float16 if name in _LARGE else np.float32) for name in _ARRAYS
     }
     config = {"kind": "linear_shape", "network": asdict(model.config), **card}
-    return Component("autoencoder", config=config, tensors=tensors, payload=None)
+    return Component("autoencoder", config=config, tensors=tensors)
 
 
 def load_linear_shape(component: Component) -> LinearShape:
@@ -250,10 +252,16 @@ def load_linear_shape(component: Component) -> LinearShape:
         arrays = {name: np.array(component.tensors[name], dtype=np.float64) for name in _ARRAYS}
         model = LinearShape(config=config, **arrays)
         voxels, k = math.prod(config.grid.shape), config.latents
-        found = (model.mean.shape, model.basis.shape, model.size_basis.shape, model.known_rest.shape[1:])
-        if found != ((voxels,), (voxels, k), (3, k), (voxels,)):
+        known, quantiles = arrays["known_latents"].shape[:1], arrays["distances"].shape[:1]
+        wanted = ((voxels,), (voxels, k), (3,), (3, k), (3,), quantiles, (*known, k), (*known, voxels))
+        found = tuple(array.shape for array in arrays.values())
+        if (
+            found != wanted
+            or quantiles == (0,)
+            or not all(np.isfinite(array).all() for array in arrays.values())
+        ):
             raise InputError(f"arrays of shapes {found}", expected="those of the config", action="retrain")
-    except (KeyError, TypeError, IndexError, InputError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, InputError) as error:
         raise BundleError(
             f"a shape model whose arrays and config disagree ({str(error).splitlines()[0]})",
             expected="the arrays of the model that the config names",

@@ -14,10 +14,14 @@ import torch
 from torch import nn
 
 from discometry.core.anatomy import Tissue
-from discometry.core.errors import BundleError
+from discometry.core.errors import BundleError, InputError
 from discometry.io.bundle import Component
+from discometry.networks.outline import check_weights
 
 __all__ = ["SegmenterConfig", "build_segmenter", "load_segmenter", "segmenter_component"]
+
+_MOST_WIDTH = {"residual_unet": 1024, "swin_unetr_v2": 96}
+"""Channels of the first level up to which a network is built: 96 are 250 million weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,26 @@ class SegmenterConfig:
     disc_cut: float = 0.5
     """Share of the probability of disc and its strongest rival from which a voxel is disc. Training sets it
     such that the discs of its scans keep their volume."""
+
+    def __post_init__(self) -> None:
+        sides = (*self.first_stride, *self.window, *self.patch)
+        whole = (self.width, self.levels, *sides)
+        sane = (
+            all(isinstance(value, int) for value in whole)
+            and len(sides) == 9
+            and len(self.spacing_mm) == 3
+            and 2 <= self.width <= _MOST_WIDTH[self.architecture]
+            and 2 <= self.levels <= 8
+            and all(1 <= value <= 1024 for value in sides)
+            and all(0.05 <= step <= 50 for step in self.spacing_mm)
+            and 0 < self.disc_cut < 1
+        )
+        if not sane:
+            raise InputError(
+                "a segmenter whose numbers make no sense",
+                expected="a width of 2 or more, 2 to 8 levels, sides of 1 to 1024 voxels of 0.05 to 50 mm",
+                action="choose other numbers",
+            )
 
     @property
     def divisor(self) -> tuple[int, int, int]:
@@ -96,7 +120,7 @@ def segmenter_component(
         key: tensor.detach().cpu().numpy().astype(np.float16 if tensor.is_floating_point() else np.int64)
         for key, tensor in network.state_dict().items()
     }
-    return Component(name, config={"network": asdict(config), **card}, tensors=tensors, payload=None)
+    return Component(name, config={"network": asdict(config), **card}, tensors=tensors)
 
 
 def load_segmenter(component: Component) -> tuple[nn.Module, SegmenterConfig]:
@@ -109,11 +133,13 @@ def load_segmenter(component: Component) -> tuple[nn.Module, SegmenterConfig]:
     """
     try:
         config = SegmenterConfig.from_json(component.config["network"])
+        if config.architecture == "residual_unet":  # MONAI's SwinUNETR cannot be built without memory
+            check_weights(lambda: build_segmenter(config), component.tensors)
         network = build_segmenter(config)
         network.load_state_dict(
             {name: torch.from_numpy(np.array(a)) for name, a in component.tensors.items()}
         )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, InputError) as error:
         raise BundleError(
             "a segmenter whose weights and config do not agree",
             expected="a network of this release",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from discometry.core.anatomy import LEVELS, level_of_label
-from discometry.io.results import SHAP
+from discometry.io.disc_table import SHAP
 from discometry.report.figures import (
     Picture,
     colour_of_label,
@@ -167,6 +167,7 @@ def render_report(study: StudyFiles, *, assets: str = "") -> str:
         Address, seen from the page, of the folder of :func:`write_assets`; empty: the page holds all itself.
     """
     manifest = {item.name: getattr(study.manifest, item.name) for item in fields(study.manifest)}
+    del manifest["identifiers"]  # a page is passed on more easily than study.json
     regions = find_regions(study.labels)
     downwards = regions[::-1]
     meshes = {int(label): thin_mesh(mesh, cell_mm=MESH_CELL_MM) for label, mesh in study.meshes.items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from discometry.io.results import SHAP
+from discometry.io.disc_table import SHAP
 from discometry.report.wording import (
     format_number,
     measure_of_column,
