@@ -214,7 +214,7 @@ def calibration_slope(truth: ArrayLike, probability: ArrayLike) -> float:
     logit = np.log(values / (1 - values))
     if positive.all() or not positive.any() or np.ptp(logit) < 1e-9:
         return float("nan")
-    slope, offset = 1.0, 0.0
+    slope, offset = 0.0, float(np.log(positive.mean() / (~positive).mean()))
     for _ in range(50):  # Newton's steps on two unknowns
         chance = 1 / (1 + np.exp(-np.clip(slope * logit + offset, -30, 30)))
         weight, rest = chance * (1 - chance), positive - chance
