@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from discometry.io.bundle import read_bundle
+from discometry.io.phantom_cohort import write_phantom_cohort
+from discometry.io.spider import read_cohort
+from discometry.networks.segmenter import SegmenterConfig
+from discometry.training import segmenter_folds as module
+from discometry.training.fit_segmenter import SegmenterTraining
+from discometry.training.loop import LoopConfig
+from discometry.training.segmenter_folds import SegmenterBudget, train_segmenters
+
+TINY = SegmenterTraining(
+    network=SegmenterConfig(width=4, levels=4, spacing_mm=(4.2, 3.6, 4.5), patch=(16, 32, 32)),
+    loop=LoopConfig(epochs=1, learning_rate=1e-2, schedule="constant", accelerator="cpu"),
+    steps_per_epoch=2,
+    phantoms=0,
+    phantom_share=0.0,
+    validation_part=0.3,
+)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("cohort")
+    return read_cohort(write_phantom_cohort(folder, patients=6, seed=1, spacing_mm=(5.0, 1.8, 1.8)))
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PRESETS", {"paper": TINY})
+
+
+@pytest.mark.usefixtures("tiny")
+def test_each_patient_is_segmented_by_a_network_of_the_others(cohort, tmp_path: Path) -> None:
+    plan = train_segmenters(cohort, tmp_path, SegmenterBudget(), protocol="strict")
+    assert len(plan) == 2
+    seen: list[str] = []
+    for bundle, studies in plan:
+        trained_on = set(read_bundle(bundle).component("segmenter").config["patients"])
+        own = {one.patient for one in studies}
+        assert not own & trained_on
+        assert len(trained_on) == 3
+        assert {"autoencoder", "classifier", "segmenter"} == set(read_bundle(bundle).components)
+        seen += sorted(own)
+    assert sorted(seen) == sorted(one.patient for one in cohort.studies)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_paper_keeps_a_fifth_to_test_on(cohort, tmp_path: Path) -> None:
+    ((bundle, studies),) = train_segmenters(cohort, tmp_path, SegmenterBudget(), protocol="paper")
+    assert len(studies) == 1
+    assert len(read_bundle(bundle).component("segmenter").config["patients"]) == 5
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_is_trained_is_not_trained_again(
+    cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train_segmenters(cohort, tmp_path, SegmenterBudget(), protocol="paper")
+
+    def trained(*_: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(module, "fit_segmenter", trained)
+    assert train_segmenters(cohort, tmp_path, SegmenterBudget(), protocol="paper") == first
