@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +115,15 @@ def test_the_papers_protocol_says_what_it_carries(cohort: Path, finished: Path, 
     assert "latent, paper's XGBoost, folds by disc" in names
     assert "latent, paper's XGBoost, folds by patient" in names
     assert "held_out_iou" not in pd.read_csv(out / "bottlenecks.csv")
+
+
+def test_in_a_browser_the_page_is_whole_and_the_console_silent(
+    finished: Path, chromium: Callable[[Path], tuple[str, list[str]]]
+) -> None:
+    dom, console = chromium(finished / "index.html")
+    assert console == []
+    assert dom.count("<img") >= 5
+    assert "level and geometry (shipped)" in dom
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -354,35 +353,6 @@ def test_report_loads_no_networks_and_no_global_plotting(folder):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    """Run a page in Chromium; give its final DOM and what it wrote on the console."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium here: the page is not run in a browser")
-    profile = tmp_path_factory.mktemp("profile")
-
-    def run(path: Path) -> tuple[str, list[str]]:
-        options = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-        ]
-        options += [
-            "--window-size=1280,1400",
-            "--virtual-time-budget=10000",
-            "--enable-logging=stderr",
-            "--dump-dom",
-        ]
-        command = [program, *options, f"--user-data-dir={profile}", path.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-        return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
-    return run
 
 
 def test_in_a_browser_the_discs_turn_and_the_console_is_silent(folder, chromium):
