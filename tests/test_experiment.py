@@ -15,9 +15,21 @@ from discometry.core.errors import InputError
 from discometry.experiment import ExperimentConfig, reproduce
 from discometry.io.bundle import STARTER
 from discometry.io.phantom_cohort import write_phantom_cohort
+from discometry.networks.segmenter import SegmenterConfig
+from discometry.training import segmenter_folds
 from discometry.training.cross_validation import Folds
+from discometry.training.fit_segmenter import SegmenterTraining
+from discometry.training.loop import LoopConfig
 
-QUICK = ExperimentConfig(segmenter=STARTER, bottlenecks=(2,), folds=Folds(folds=2, repeats=2), draws=50)
+TINY = SegmenterTraining(
+    network=SegmenterConfig(width=4, levels=4, spacing_mm=(4.2, 3.6, 4.5), patch=(16, 32, 32)),
+    loop=LoopConfig(epochs=1, learning_rate=1e-2, schedule="constant", accelerator="cpu"),
+    steps_per_epoch=2,
+    phantoms=0,
+    phantom_share=0.0,
+    validation_part=0.5,
+)
+QUICK = ExperimentConfig(segmenter=STARTER, bottlenecks=(2,), folds=Folds(folds=2, repeats=2), draws=20)
 NUMBERS = ("discs.csv", "bottlenecks.csv", "narrowing.json", "probabilities.csv", "excluded.csv")
 
 
@@ -25,10 +37,10 @@ NUMBERS = ("discs.csv", "bottlenecks.csv", "narrowing.json", "probabilities.csv"
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six phantoms, masks only, and the image of one."""
     folder = write_phantom_cohort(
-        tmp_path_factory.mktemp("cohort"), patients=6, images=False, seed=3, spacing_mm=(4.0, 1.2, 1.2)
+        tmp_path_factory.mktemp("cohort"), patients=6, images=False, seed=3, spacing_mm=(4.0, 1.6, 1.6)
     )
     other = tmp_path_factory.mktemp("other")
-    write_phantom_cohort(other, patients=1, seed=3, spacing_mm=(4.0, 1.2, 1.2))
+    write_phantom_cohort(other, patients=1, seed=3, spacing_mm=(4.0, 1.6, 1.6))
     shutil.copytree(other / "images", folder / "images")
     return folder
 
@@ -124,6 +136,19 @@ def test_in_a_browser_the_page_is_whole_and_the_console_silent(
     assert console == []
     assert dom.count("<img") >= 5
     assert "level and geometry (shipped)" in dom
+
+
+def test_it_trains_segmenters_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps teach a segmenter nothing: what it does not find is told, and the rest is done."""
+    cohort = write_phantom_cohort(tmp_path / "cohort", patients=4, seed=1, spacing_mm=(6.0, 2.4, 2.4))
+    monkeypatch.setattr(segmenter_folds, "PRESETS", {"paper": TINY})
+    out = tmp_path / "out"
+    reproduce(cohort, out, replace(QUICK, segmenter=None, folds=Folds(folds=2, repeats=1)))
+    assert (out / "index.html").is_file()
+    scores = pd.read_csv(out / "segmentation.csv")
+    assert scores["patient"].nunique() == 4
+    assert scores["dice"].mean() < 0.3
+    assert len(json.loads((out / "unseen.json").read_text())) == 4
 
 
 @pytest.mark.parametrize(

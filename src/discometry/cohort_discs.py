@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 
-from discometry.core.errors import DiscometryError
+from discometry.core.errors import GridError, InputError, LabelError
 from discometry.core.records import Geometry, Intensity
 from discometry.core.scores import (
     dice,
@@ -76,7 +76,7 @@ def analyse_studies(
         what = StudyInput(source=source, mask=kind == "true", image=image, name=one.study)
         try:
             analyse_study(what, models, out=out)
-        except DiscometryError as error:
+        except (InputError, LabelError, GridError) as error:  # not what the machine is to blame for
             failed.append(Mismatch(one.study, str(error), f"it from the discs of {kind} masks"))
             _LOG.warning("%s: %s", one.study, error)
     return tuple(failed)
@@ -94,6 +94,12 @@ def gather_discs(cohort: Cohort, true: Path, predicted: Path) -> AnalysedDiscs:
     true, predicted
         Folders of result folders; the latter may be empty, or absent.
     """
+    if not _done(cohort, true):
+        raise InputError(
+            "no mask that could be analysed",
+            expected="masks of readers that hold discs",
+            action="look at what was said of each, and at the label convention",
+        )
     found = pd.concat([_described(one, true) for one in _done(cohort, true)], ignore_index=True)
     found, mismatches = cohort.graded(found.assign(kind="true", true_label=found["label"]))
     tables = [found]
@@ -123,12 +129,14 @@ def cubes_of(cohort: Cohort, folder: Path) -> tuple[NDArray[np.bool_], pd.DataFr
 def segmentation_scores(cohort: Cohort, true: Path, predicted: Path) -> pd.DataFrame:
     """Score predicted masks disc by disc; a true disc that was not found has an overlap of 0."""
     rows = []
-    for one in _done(cohort, predicted):
-        if not _is_done(one, true):
+    for one in _done(cohort, true):
+        if one.image is None:
             continue
         truth = read_study(true / one.study).labels
-        found = read_study(predicted / one.study).labels
-        for label, _, own, other in _pairs(truth.array, found.array):
+        found = np.zeros_like(truth.array)
+        if _is_done(one, predicted):
+            found = read_study(predicted / one.study).labels.array
+        for label, _, own, other in _pairs(truth.array, found):
             rows.append(
                 {
                     "study": one.study,

@@ -23,11 +23,12 @@ from typing import Any, Literal
 import pandas as pd
 
 from discometry.cohort_discs import analyse_studies, cubes_of, gather_discs, segmentation_scores
-from discometry.core.errors import InputError
+from discometry.core.errors import InputError, OutputError
 from discometry.explanation import explain_latents
 from discometry.io.atomic import new_file
 from discometry.io.bundle import read_bundle
 from discometry.io.spider import Cohort, Mismatch, read_cohort
+from discometry.io.study_input import content_hash
 from discometry.pipeline import Progress
 from discometry.report.experiment_page import write_experiment_page
 from discometry.study import open_models
@@ -119,7 +120,10 @@ def reproduce(
     if config.target in discs and discs[config.target].notna().any():
         _json(out / "narrowing.json", lambda: _narrowing(discs, cohort, out, config, progress))
     if not (out / "explained").is_dir():
-        explain_latents(out / "true", out / "explained", bundle=config.segmenter)
+        try:
+            explain_latents(out / "true", out / "explained", bundle=config.segmenter)
+        except InputError as error:  # too few discs
+            _LOG.warning("the latents are not explained: %s", error)
     _json(out / _RECORD, lambda: record)
     return write_experiment_page(out)
 
@@ -147,10 +151,12 @@ def _check(cohort: Cohort, config: ExperimentConfig, data: Path) -> None:
         raise InputError(
             f"target {config.target!r}", expected=f"one of {', '.join(TARGETS)}", action="choose one of these"
         )
+    open_models(config.segmenter, mask=config.segmenter is None)
     column, least = TARGETS[config.target]
     graded = cohort.gradings[cohort.gradings["patient"].isin(patients)]
-    if graded.empty or column not in graded:
+    if column not in graded or graded[column].isna().all():
         return  # The rest of the experiment needs no gradings.
+    graded = graded.dropna(subset=column)
     for value in (True, False):
         count = graded[(graded[column] >= least) == value]["patient"].nunique()
         if count < config.folds.folds:
@@ -167,9 +173,10 @@ def _claim(out: Path, cohort: Cohort, config: ExperimentConfig) -> dict[str, Any
 
     The claim is a hidden file; ``experiment.json`` says the same once the experiment is done.
     """
-    files = [path for one in cohort.studies for path in (one.image, one.mask) if path is not None]
-    listing = "".join(f"{path.name} {path.stat().st_size}\n" for path in files if path.is_file())
-    told = cohort.gradings.to_csv(index=False) + listing
+    told = cohort.gradings.to_csv(index=False)
+    for one in cohort.studies:  # images are known by their names alone: hashing all takes as long as a study
+        mask = content_hash(one.mask) if one.mask else ""
+        told += f"{one.study}\t{one.patient}\t{one.age}\t{one.sex}\t{one.image and one.image.name}\t{mask}\n"
     bundle = read_bundle(config.segmenter)
     options = {**asdict(config), "segmenter": config.segmenter and bundle.name}
     options = json.loads(json.dumps(options))
@@ -185,7 +192,14 @@ def _claim(out: Path, cohort: Cohort, config: ExperimentConfig) -> dict[str, Any
         "patients": len({one.patient for one in cohort.studies}),
         "sequence": cohort.studies[0].sequence,
     }
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"'{out}' cannot be made ({error.strerror})",
+            expected="a folder, or a free name where one may be made",
+            action="choose another --out",
+        ) from error
     claim = out / ".experiment.json"
     strange = not claim.exists() and any(out.iterdir())
     if strange or _json(claim, lambda: record) != record:
@@ -209,18 +223,20 @@ def _analyse(
     else:
         plan = [(config.segmenter, cohort.studies)]
     failed: tuple[Mismatch, ...] = ()
+    readers = open_models(config.segmenter, mask=True)  # one shape model for all masks of readers
     for bundle, studies in plan:
+        failed += analyse_studies(studies, out / "true", "true", readers, progress=progress)
         models = open_models(bundle)
-        failed += analyse_studies(studies, out / "true", "true", models, progress=progress)
         failed += analyse_studies(studies, out / "predicted", "predicted", models, progress=progress)
     return failed
 
 
 def _unseen(cohort: Cohort, config: ExperimentConfig) -> list[str]:
-    """Name the patients whose scans the segmenter was not trained on; all, where it is trained here."""
+    """Name the patients that the segmenter was surely not trained on; all, where it is trained here."""
     patients = {one.patient for one in cohort.studies}
     if config.segmenter is not None:
-        patients -= set(read_bundle(config.segmenter).component("segmenter").config.get("patients", ()))
+        card = read_bundle(config.segmenter).component("segmenter").config
+        patients -= set(card.get("patients", patients))
     return sorted(patients)
 
 
@@ -278,7 +294,9 @@ def _narrowing(
         comparisons: list[Comparison] = []
         try:
             for one in compare(
-                rows, rivals(rows, latents, config.protocol, config.folds), draws=config.draws
+                rows,
+                rivals(rows, latents, config.protocol, config.folds, target=config.target),
+                draws=config.draws,
             ):
                 comparisons.append(one)
                 _tell(progress, f"narrowing, {kind}", len(comparisons), 16)

@@ -93,7 +93,11 @@ class Cohort:
                 expected=f"one of {', '.join(sorted(set(names)))}",
                 action="leave --sequence out, or name one of these",
             )
-        return replace(self, studies=tuple(one for one in self.studies if one.sequence == sequence))
+        kept = tuple(one for one in self.studies if one.sequence == sequence)
+        names = [one.study for one in kept]
+        return replace(
+            self, studies=kept, mismatches=tuple(one for one in self.mismatches if one.study in names)
+        )
 
     def without(self, patients: Sequence[str]) -> Cohort:
         """Leave patients out."""

@@ -92,7 +92,11 @@ def write_experiment_page(folder: Path) -> Path:
             curves=_curves(folder, narrowing),
             sweep=draw_bottlenecks(sweep) if len(sweep) else None,
             levels=draw_by_level(discs[discs["kind"] == "true"], _titles()),
-            explained=[_png(folder / "explained" / f"{name}.png") for name in ("correlations", "traversals")],
+            explained=[
+                _png(folder / "explained" / f"{name}.png")
+                for name in ("correlations", "traversals")
+                if (folder / "explained").is_dir()
+            ],
             worst=_worst(folder, scores),
             studies=sorted(path.parent.name for path in folder.glob("true/*/report.html")),
             predicted={path.parent.name for path in folder.glob("predicted/*/report.html")},
@@ -108,6 +112,8 @@ def _segmentation(scores: pd.DataFrame, unseen: set[str]) -> PlainTable | None:
     if scores.empty:
         return None
     groups = [("all patients", scores)]
+    if not scores["patient"].isin(unseen).any():
+        groups = [("all patients, of whom the segmenter may have been trained on each", scores)]
     if 0 < scores["patient"].isin(unseen).sum() < len(scores):
         groups.append(("patients not in the segmenter's training", scores[scores["patient"].isin(unseen)]))
     rows = []
@@ -172,7 +178,7 @@ def _narrowing(kind: str, rows: Sequence[dict[str, Any]], record: dict[str, Any]
         cells = [_told(row["auroc"], 3), _told(row["above_level"], 3, sign=True)]
         cells += [_told(row[name], 3) for name in ("auprc", "f1", "balanced_accuracy", "brier")]
         cells += [_told(row["calibration_slope"], 2), _told(row["accuracy"], 3)]
-        compared = paper is not None and "paper" in row["name"] and "by patient" not in row["name"]
+        compared = record["options"]["target"] == "narrowing" and "by patient" not in row["name"]
         shown.append((row["name"], *cells, ", ".join(paper) if paper and compared else MISSING))
     first, folds = rows[0], record["options"]["folds"]
     notes = [
@@ -218,7 +224,8 @@ def _worst(folder: Path, scores: pd.DataFrame) -> list[WorstCase]:
     """Show the studies whose worst disc overlaps least."""
     if scores.empty:
         return []
-    least = scores.sort_values("dice").drop_duplicates("study").head(_WORST)
+    drawn = scores[[(folder / "predicted" / study).is_dir() for study in scores["study"]]]
+    least = drawn.sort_values("dice").drop_duplicates("study").head(_WORST)
     cases = []
     for row in least.to_dict("records"):
         true, predicted = (read_study(folder / kind / row["study"]) for kind in ("true", "predicted"))

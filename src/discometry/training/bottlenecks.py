@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -42,7 +43,8 @@ def paper_trainer(run: Path, *, epochs: int) -> ShapeTrainer:
     def train(cubes: BoolArray, latents: int) -> ShapeCoder:
         config = AutoencoderTraining(network=AutoencoderConfig(latents=latents))
         config = replace(config, loop=replace(config.loop, epochs=epochs))
-        return train_autoencoder(cubes, cubes, run / f"{latents}_of_{len(cubes)}_discs", config)[0]
+        discs = sha256(np.packbits(cubes).tobytes()).hexdigest()[:12]
+        return train_autoencoder(cubes, cubes, run / f"{latents}_latents_{discs}", config)[0]
 
     return train
 

@@ -26,7 +26,17 @@ from discometry.core.scores import (
     f1,
 )
 
-__all__ = ["Folds", "Learner", "Outcomes", "Predictor", "Scores", "difference", "out_of_fold", "score"]
+__all__ = [
+    "Folds",
+    "Learner",
+    "Outcomes",
+    "Predictor",
+    "Scores",
+    "difference",
+    "out_of_fold",
+    "rounded",
+    "score",
+]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -81,6 +91,13 @@ class Folds:
     """All discs of a patient lie in one part; without it, as in the paper, they may lie on both sides."""
     seed: int = 0
     """Of the splits."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("folds", 2), ("repeats", 1)):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"{name} = {getattr(self, name)}", expected=f"at least {least}", action=f"raise {name}"
+                )
 
     def split(self, outcomes: Outcomes) -> Iterator[tuple[int, IndexArray, IndexArray]]:
         """Give number of repeat, rows to learn from and rows to test on.
@@ -145,7 +162,7 @@ class Scores:
     def as_json(self) -> dict[str, list[float | None]]:
         """Give value, low and high of each score, null where it has no value."""
         found = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {name: [_rounded(n) for n in (one.value, one.low, one.high)] for name, one in found.items()}
+        return {name: [rounded(n) for n in (one.value, one.low, one.high)] for name, one in found.items()}
 
 
 _OF_PROBABILITIES: Mapping[str, Callable[..., float]] = {
@@ -192,5 +209,6 @@ def _mean_over_repeats(one: Callable[..., float]) -> Callable[..., float]:
     return lambda truth, values: float(np.mean([one(truth, column) for column in values.T]))
 
 
-def _rounded(value: Any) -> float | None:
+def rounded(value: Any) -> float | None:
+    """Give a number to four digits for JSON, None where it has no value."""
     return round(float(value), 4) if np.isfinite(value) else None

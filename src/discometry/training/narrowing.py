@@ -24,6 +24,7 @@ from discometry.training.cross_validation import (
     Scores,
     difference,
     out_of_fold,
+    rounded,
     score,
 )
 from discometry.training.graded_discs import outcome_of
@@ -88,7 +89,12 @@ class Comparison:
 
 
 def rivals(
-    discs: pd.DataFrame, latents: tuple[str, ...], protocol: Literal["paper", "strict"], folds: Folds
+    discs: pd.DataFrame,
+    latents: tuple[str, ...],
+    protocol: Literal["paper", "strict"],
+    folds: Folds,
+    *,
+    target: str = "narrowing",
 ) -> Iterator[Rival]:
     """List what is compared; columns that no disc has are left out, and what is left with none."""
     groups = {name: _known(discs, columns) for name, columns in FEATURE_GROUPS.items()}
@@ -106,7 +112,7 @@ def rivals(
     yield Rival("always the more frequent answer", (), None, folds)
     yield Rival("level alone", groups["level"], Logistic(), folds)
     yield Rival("mean height alone", ("height_mean_mm",), Logistic(), folds)
-    if pfirrmann := _known(discs, ("pfirrmann",)):
+    if target != "pfirrmann" and (pfirrmann := _known(discs, ("pfirrmann",))):
         yield Rival("Pfirrmann grade alone", pfirrmann, Logistic(), folds)
     for name, columns in paper_like.items():
         yield Rival(name, columns, Trees(), folds)
@@ -180,5 +186,5 @@ def _known(discs: pd.DataFrame, columns: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in columns if name in discs and discs[name].notna().any())
 
 
-def _numbers(found: Interval | None) -> list[float] | None:
-    return None if found is None else [round(one, 4) for one in (found.value, found.low, found.high)]
+def _numbers(found: Interval | None) -> list[float | None] | None:
+    return None if found is None else [rounded(one) for one in (found.value, found.low, found.high)]

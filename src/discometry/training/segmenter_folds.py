@@ -65,7 +65,8 @@ def train_segmenters(
 
 
 def _parts(cohort: Cohort, budget: SegmenterBudget, protocol: str) -> list[set[str]]:
-    patients = np.random.default_rng(budget.seed).permutation(sorted({one.patient for one in cohort.studies}))
+    whole = {one.patient for one in cohort.studies if one.image is not None and one.mask is not None}
+    patients = np.random.default_rng(budget.seed).permutation(sorted(whole))
     if protocol == "paper":
         return [set(patients[: max(1, round(budget.test_part * len(patients)))].tolist())]
     return [set(part.tolist()) for part in np.array_split(patients, budget.parts)]
