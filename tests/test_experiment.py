@@ -35,9 +35,9 @@ NUMBERS = ("discs.csv", "bottlenecks.csv", "narrowing.json", "probabilities.csv"
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six phantoms, masks only, and the image of one."""
+    """Four phantoms, masks only, and the image of one."""
     folder = write_phantom_cohort(
-        tmp_path_factory.mktemp("cohort"), patients=6, images=False, seed=3, spacing_mm=(4.0, 1.6, 1.6)
+        tmp_path_factory.mktemp("cohort"), patients=4, images=False, seed=3, spacing_mm=(4.0, 1.6, 1.6)
     )
     other = tmp_path_factory.mktemp("other")
     write_phantom_cohort(other, patients=1, seed=3, spacing_mm=(4.0, 1.6, 1.6))
@@ -65,7 +65,7 @@ def finished(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_step_leaves_its_file(finished: Path) -> None:
     discs = pd.read_csv(finished / "discs.csv")
     true, predicted = (discs[discs["kind"] == kind] for kind in ("true", "predicted"))
-    assert true["patient"].nunique() == 6
+    assert true["patient"].nunique() == 4
     assert predicted["patient"].unique().tolist() == ["phantom000"]
     assert true["narrowing"].isin([0, 1]).all()
     assert true["unseen"].all()
@@ -159,7 +159,7 @@ def test_it_trains_segmenters_of_its_own(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        (replace(QUICK, folds=Folds(folds=10)), "masks of 6 patients"),
+        (replace(QUICK, folds=Folds(folds=10)), "masks of 4 patients"),
         (replace(QUICK, target="happiness"), "target 'happiness'"),
         (replace(QUICK, sequence="t9"), "no scan of sequence 't9'"),
     ],

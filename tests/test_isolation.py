@@ -59,10 +59,12 @@ def _children(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def is_running(pid: int) -> bool:
+    """Tell whether any thread runs: the first may be dead while others, in native code, still end."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        states = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
     except OSError:
         return False
+    return any(state.rpartition(")")[2].split()[0] != "Z" for state in states)
 
 
 def until_gone(pid: int, *, within_s: float = 5.0) -> bool:

@@ -26,7 +26,7 @@ TINY = SegmenterTraining(
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("cohort")
-    return read_cohort(write_phantom_cohort(folder, patients=6, seed=1, spacing_mm=(5.0, 1.8, 1.8)))
+    return read_cohort(write_phantom_cohort(folder, patients=6, seed=1, spacing_mm=(6.0, 2.4, 2.4)))
 
 
 @pytest.fixture
