@@ -42,7 +42,7 @@ from discometry.training.bottlenecks import (
 from discometry.training.cross_validation import Folds
 from discometry.training.graded_discs import TARGETS
 from discometry.training.narrowing import Comparison, compare, graded_rows, rivals
-from discometry.training.segmenter_folds import SegmenterBudget, train_segmenters
+from discometry.training.segmenter_folds import SegmenterBudget, file_safe, train_segmenters
 from discometry.training.shape_card import reconstruction_ious
 
 __all__ = ["ExperimentConfig", "reproduce"]
@@ -236,7 +236,8 @@ def _unseen(cohort: Cohort, config: ExperimentConfig) -> list[str]:
     patients = {one.patient for one in cohort.studies}
     if config.segmenter is not None:
         card = read_bundle(config.segmenter).component("segmenter").config
-        patients -= set(card.get("patients", patients))
+        seen = set(card.get("patients", patients))
+        patients = {one for one in patients if not {one, file_safe(one)} & seen}
     return sorted(patients)
 
 

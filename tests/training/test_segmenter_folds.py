@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from discometry.core.errors import InputError
 from discometry.io.bundle import read_bundle
 from discometry.io.phantom_cohort import write_phantom_cohort
 from discometry.io.spider import read_cohort
@@ -11,7 +13,7 @@ from discometry.networks.segmenter import SegmenterConfig
 from discometry.training import segmenter_folds as module
 from discometry.training.fit_segmenter import SegmenterTraining
 from discometry.training.loop import LoopConfig
-from discometry.training.segmenter_folds import SegmenterBudget, train_segmenters
+from discometry.training.segmenter_folds import SegmenterBudget, file_safe, train_segmenters
 
 TINY = SegmenterTraining(
     network=SegmenterConfig(width=4, levels=4, spacing_mm=(4.2, 3.6, 4.5), patch=(16, 32, 32)),
@@ -54,6 +56,18 @@ def test_the_paper_keeps_a_fifth_to_test_on(cohort, tmp_path: Path) -> None:
     ((bundle, studies),) = train_segmenters(cohort, tmp_path, SegmenterBudget(), protocol="paper")
     assert len(studies) == 1
     assert len(read_bundle(bundle).component("segmenter").config["patients"]) == 5
+
+
+@pytest.mark.usefixtures("tiny")
+def test_odd_names_of_patients_stay_apart_and_odd_pairs_of_files_are_refused(cohort, tmp_path: Path) -> None:
+    odd = replace(cohort, studies=tuple(replace(s, patient=f"a_{s.patient}.1") for s in cohort.studies))
+    ((bundle, _),) = train_segmenters(odd, tmp_path / "a", SegmenterBudget(), protocol="paper")
+    trained_on = read_bundle(bundle).component("segmenter").config["patients"]
+    assert len(trained_on) == 5
+    assert set(trained_on) < {file_safe(one.patient) for one in odd.studies}
+    folder = replace(cohort, studies=tuple(replace(s, image=tmp_path) for s in cohort.studies))
+    with pytest.raises(InputError, match="same ending"):
+        train_segmenters(folder, tmp_path / "b", SegmenterBudget(), protocol="paper")
 
 
 @pytest.mark.usefixtures("tiny")

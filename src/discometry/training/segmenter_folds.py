@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Literal
 
 import numpy as np
 
+from discometry.core.errors import InputError
 from discometry.io.bundle import read_bundle, write_component
-from discometry.io.headers import SUFFIXES
 from discometry.io.spider import Cohort, CohortStudy
 from discometry.training.fit_segmenter import PRESETS, fit_segmenter
 
-__all__ = ["SegmenterBudget", "train_segmenters"]
+__all__ = ["SegmenterBudget", "file_safe", "train_segmenters"]
+
+_ENDINGS = (".mha", ".nii.gz", ".nii", ".nrrd")
+"""Of files that hold their voxels themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +76,34 @@ def _parts(cohort: Cohort, budget: SegmenterBudget, protocol: str) -> list[set[s
     return [set(part.tolist()) for part in np.array_split(patients, budget.parts)]
 
 
+def file_safe(patient: str) -> str:
+    """Give a patient's name as the training reads it out of the names of files."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", patient)
+
+
 def _links(studies: Sequence[CohortStudy], folder: Path) -> Path:
-    """Lay out images and masks as the training reads them, wherever they are."""
+    """Lay out images and masks as the training reads them, wherever they are.
+
+    Raises
+    ------
+    InputError
+        If an image and its mask are not files of one kind, each with its voxels in it.
+    """
     for number, one in enumerate(studies):
         if one.image is None or one.mask is None:
             continue
+        endings = [
+            next((end for end in _ENDINGS if path.name.lower().endswith(end)), "")
+            for path in (one.image, one.mask)
+        ]
+        if endings[0] != endings[1] or not endings[0]:
+            raise InputError(
+                f"'{one.image}' and '{one.mask}', to train a segmenter on",
+                expected=f"an image and a mask with the same ending, one of {', '.join(_ENDINGS)}",
+                action="convert one of them, or give a trained bundle with --segmenter",
+            )
         for kind, path in (("images", one.image), ("masks", one.mask)):
-            ending = max((end for end in SUFFIXES if path.name.lower().endswith(end)), key=len, default="")
-            link = folder / kind / f"{one.patient.replace('_', '-')}_{number:05d}{ending}"
+            link = folder / kind / f"{file_safe(one.patient)}_{number:05d}{endings[0]}"
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
             link.symlink_to(path.resolve())
