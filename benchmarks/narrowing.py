@@ -26,8 +26,8 @@ from discometry.io.bundle import STARTER
 from discometry.io.phantom_cohort import write_phantom_cohort
 from discometry.stages.classify import FEATURE_GROUPS
 from discometry.training.cross_validation import Folds, Outcomes, out_of_fold
+from discometry.training.graded_discs import graded_rows
 from discometry.training.learners import Logistic
-from discometry.training.narrowing import graded_rows
 
 SHUFFLES = 20
 

@@ -15,20 +15,10 @@ from discometry.core.errors import InputError
 from discometry.experiment import ExperimentConfig, reproduce
 from discometry.io.bundle import STARTER
 from discometry.io.phantom_cohort import write_phantom_cohort
-from discometry.networks.segmenter import SegmenterConfig
 from discometry.training import segmenter_folds
 from discometry.training.cross_validation import Folds
-from discometry.training.fit_segmenter import SegmenterTraining
-from discometry.training.loop import LoopConfig
+from tiny_segmenter import TINY
 
-TINY = SegmenterTraining(
-    network=SegmenterConfig(width=4, levels=4, spacing_mm=(4.2, 3.6, 4.5), patch=(16, 32, 32)),
-    loop=LoopConfig(epochs=1, learning_rate=1e-2, schedule="constant", accelerator="cpu"),
-    steps_per_epoch=2,
-    phantoms=0,
-    phantom_share=0.0,
-    validation_part=0.5,
-)
 QUICK = ExperimentConfig(segmenter=STARTER, bottlenecks=(2,), folds=Folds(folds=2, repeats=2), draws=20)
 NUMBERS = ("discs.csv", "bottlenecks.csv", "narrowing.json", "probabilities.csv", "excluded.csv")
 

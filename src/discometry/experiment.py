@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -22,14 +22,14 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from discometry.cohort_discs import analyse_studies, cubes_of, gather_discs, segmentation_scores
 from discometry.core.errors import InputError, OutputError
+from discometry.experiment_discs import analyse_studies, cubes_of, gather_discs, segmentation_scores
 from discometry.explanation import explain_latents
 from discometry.io.atomic import new_file
-from discometry.io.bundle import read_bundle
+from discometry.io.bundle import Bundle
 from discometry.io.spider import Cohort, Mismatch, read_cohort
 from discometry.io.study_input import content_hash
-from discometry.pipeline import Progress
+from discometry.pipeline import Models, Progress
 from discometry.report.experiment_page import write_experiment_page
 from discometry.study import open_models
 from discometry.training.bottlenecks import (
@@ -40,8 +40,8 @@ from discometry.training.bottlenecks import (
     paper_trainer,
 )
 from discometry.training.cross_validation import Folds
-from discometry.training.graded_discs import TARGETS
-from discometry.training.narrowing import Comparison, compare, graded_rows, rivals
+from discometry.training.graded_discs import TARGETS, graded_rows
+from discometry.training.narrowing import Comparison, compare, rivals
 from discometry.training.segmenter_folds import SegmenterBudget, file_safe, train_segmenters
 from discometry.training.shape_card import reconstruction_ious
 
@@ -111,9 +111,10 @@ def reproduce(
     config = config or ExperimentConfig()
     cohort = read_cohort(data).chosen(config.sequence)
     _check(cohort, config, data)
-    record = _claim(out, cohort, config)
-    failed = _analyse(cohort, out, config, progress)
-    unseen = set(_json(out / "unseen.json", lambda: _unseen(cohort, config)))
+    models = open_models(config.segmenter, mask=config.segmenter is None)
+    record = _claim(out, cohort, config, models.bundle)
+    failed = _analyse(cohort, out, config, models, progress)
+    unseen = set(_json(out / "unseen.json", lambda: _unseen(cohort, config, models.bundle)))
     discs = _table(out / "discs.csv", lambda: _discs(cohort, out, failed, unseen))
     _table(out / "segmentation.csv", lambda: segmentation_scores(cohort, out / "true", out / "predicted"))
     _table(out / "bottlenecks.csv", lambda: _bottlenecks(cohort, out, config, progress))
@@ -151,7 +152,6 @@ def _check(cohort: Cohort, config: ExperimentConfig, data: Path) -> None:
         raise InputError(
             f"target {config.target!r}", expected=f"one of {', '.join(TARGETS)}", action="choose one of these"
         )
-    open_models(config.segmenter, mask=config.segmenter is None)
     column, least = TARGETS[config.target]
     graded = cohort.gradings[cohort.gradings["patient"].isin(patients)]
     if column not in graded or graded[column].isna().all():
@@ -168,7 +168,7 @@ def _check(cohort: Cohort, config: ExperimentConfig, data: Path) -> None:
             )
 
 
-def _claim(out: Path, cohort: Cohort, config: ExperimentConfig) -> dict[str, Any]:
+def _claim(out: Path, cohort: Cohort, config: ExperimentConfig, bundle: Bundle) -> dict[str, Any]:
     """Say what experiment a folder holds, and refuse one that holds another.
 
     The claim is a hidden file; ``experiment.json`` says the same once the experiment is done.
@@ -177,7 +177,6 @@ def _claim(out: Path, cohort: Cohort, config: ExperimentConfig) -> dict[str, Any
     for one in cohort.studies:  # images are known by their names alone: hashing all takes as long as a study
         mask = content_hash(one.mask) if one.mask else ""
         told += f"{one.study}\t{one.patient}\t{one.age}\t{one.sex}\t{one.image and one.image.name}\t{mask}\n"
-    bundle = read_bundle(config.segmenter)
     options = {**asdict(config), "segmenter": config.segmenter and bundle.name}
     options = json.loads(json.dumps(options))
     record = {
@@ -215,28 +214,25 @@ def _claim(out: Path, cohort: Cohort, config: ExperimentConfig) -> dict[str, Any
 
 
 def _analyse(
-    cohort: Cohort, out: Path, config: ExperimentConfig, progress: Progress | None
+    cohort: Cohort, out: Path, config: ExperimentConfig, models: Models, progress: Progress | None
 ) -> tuple[Mismatch, ...]:
-    """Analyse all studies by masks, and by the segmenter that has not seen them."""
+    """Analyse all studies by masks, with one shape model, and by the segmenter that has not seen them."""
+    plan = [(models, cohort.studies)]
     if config.segmenter is None:
-        plan = train_segmenters(cohort, out / "segmenters", config.budget, protocol=config.protocol)
-    else:
-        plan = [(config.segmenter, cohort.studies)]
+        trained = train_segmenters(cohort, out / "segmenters", config.budget, protocol=config.protocol)
+        plan = [(open_models(bundle), tuple(studies)) for bundle, studies in trained]
     failed: tuple[Mismatch, ...] = ()
-    readers = open_models(config.segmenter, mask=True)  # one shape model for all masks of readers
-    for bundle, studies in plan:
-        failed += analyse_studies(studies, out / "true", "true", readers, progress=progress)
-        models = open_models(bundle)
-        failed += analyse_studies(studies, out / "predicted", "predicted", models, progress=progress)
+    for own, studies in plan:
+        failed += analyse_studies(studies, out / "true", "true", models, progress=progress)
+        failed += analyse_studies(studies, out / "predicted", "predicted", own, progress=progress)
     return failed
 
 
-def _unseen(cohort: Cohort, config: ExperimentConfig) -> list[str]:
+def _unseen(cohort: Cohort, config: ExperimentConfig, bundle: Bundle) -> list[str]:
     """Name the patients that the segmenter was surely not trained on; all, where it is trained here."""
     patients = {one.patient for one in cohort.studies}
     if config.segmenter is not None:
-        card = read_bundle(config.segmenter).component("segmenter").config
-        seen = set(card.get("patients", patients))
+        seen = set(bundle.component("segmenter").config.get("patients", patients))
         patients = {one for one in patients if not {one, file_safe(one)} & seen}
     return sorted(patients)
 
@@ -346,8 +342,7 @@ def _json(path: Path, make: Callable[[], Any]) -> Any:
         content = json.dumps(make(), indent=1)
         with new_file(path) as fresh:
             fresh.write_text(content + "\n", encoding="utf-8")
-    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _tell(progress: Progress | None, stage: str, done: int, total: int) -> None:

@@ -9,20 +9,9 @@ from discometry.core.errors import InputError
 from discometry.io.bundle import read_bundle
 from discometry.io.phantom_cohort import write_phantom_cohort
 from discometry.io.spider import read_cohort
-from discometry.networks.segmenter import SegmenterConfig
 from discometry.training import segmenter_folds as module
-from discometry.training.fit_segmenter import SegmenterTraining
-from discometry.training.loop import LoopConfig
 from discometry.training.segmenter_folds import SegmenterBudget, file_safe, train_segmenters
-
-TINY = SegmenterTraining(
-    network=SegmenterConfig(width=4, levels=4, spacing_mm=(4.2, 3.6, 4.5), patch=(16, 32, 32)),
-    loop=LoopConfig(epochs=1, learning_rate=1e-2, schedule="constant", accelerator="cpu"),
-    steps_per_epoch=2,
-    phantoms=0,
-    phantom_share=0.0,
-    validation_part=0.3,
-)
+from tiny_segmenter import TINY
 
 
 @pytest.fixture(scope="module")

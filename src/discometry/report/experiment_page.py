@@ -258,10 +258,12 @@ def _told(found: Interval | Sequence[float | None] | None, digits: int, *, sign:
     """Write a value with its interval; an en dash where there is none."""
     if isinstance(found, Interval):
         found = (found.value, found.low, found.high)
-    if found is None or any(one is None or not math.isfinite(one) for one in found):
-        known = [one for one in (found or ()) if one is not None and math.isfinite(one)]
-        return f"{known[0]:.{digits}f}" if found and found[0] is not None and known else MISSING
-    value, low, high = (f"{one:{'+' if sign else ''}.{digits}f}".replace("-", "−") for one in found)
+    numbers = [math.nan if one is None else one for one in found or (None,)]
+    if not math.isfinite(numbers[0]):
+        return MISSING
+    value, low, high = (f"{one:{'+' if sign else ''}.{digits}f}".replace("-", "−") for one in numbers)
+    if not all(map(math.isfinite, numbers)):
+        return value
     return f"{value} ({low} to {high})" if sign or "−" in low else f"{value} ({low}–{high})"
 
 

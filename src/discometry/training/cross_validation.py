@@ -32,6 +32,7 @@ __all__ = [
     "Outcomes",
     "Predictor",
     "Scores",
+    "auroc_interval",
     "difference",
     "out_of_fold",
     "rounded",
@@ -182,13 +183,18 @@ def score(outcomes: Outcomes, probabilities: FloatArray, *, draws: int = 2000, s
     """Score probabilities, discs x repeats."""
     calls = probabilities >= 0.5
     found = {
-        name: bootstrap_interval(
-            _mean_over_repeats(one), outcomes.positive, values, groups=outcomes.patients, n=draws, seed=seed
-        )
+        name: _interval(one, outcomes, values, draws=draws, seed=seed)
         for table, values in ((_OF_PROBABILITIES, probabilities), (_OF_CALLS, calls))
         for name, one in table.items()
     }
     return Scores(**found)
+
+
+def auroc_interval(
+    outcomes: Outcomes, probabilities: FloatArray, *, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """Give the AUROC alone, as :func:`score` does."""
+    return _interval(auroc, outcomes, probabilities, draws=draws, seed=seed)
 
 
 def difference(
@@ -202,6 +208,14 @@ def difference(
         groups=outcomes.patients,
         n=draws,
         seed=seed,
+    )
+
+
+def _interval(
+    one: Callable[..., float], outcomes: Outcomes, values: NDArray[Any], *, draws: int, seed: int
+) -> Interval:
+    return bootstrap_interval(
+        _mean_over_repeats(one), outcomes.positive, values, groups=outcomes.patients, n=draws, seed=seed
     )
 
 

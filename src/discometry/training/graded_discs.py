@@ -21,7 +21,7 @@ from discometry.stages.measure import measure
 from discometry.stages.separate import separate
 from discometry.training.cross_validation import Outcomes
 
-__all__ = ["TARGETS", "GradedDiscs", "outcome_of", "read_graded_discs"]
+__all__ = ["TARGETS", "GradedDiscs", "graded_rows", "outcome_of", "read_graded_discs"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,6 +71,19 @@ def outcome_of(discs: pd.DataFrame, target: str) -> pd.Series[float]:
     return (grades >= least).astype(float).where(grades.notna())
 
 
+def graded_rows(discs: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Keep the discs with a grading and a height, with their outcome in the column ``positive``.
+
+    Raises
+    ------
+    InputError
+        If there is no such target, or no grading of it.
+    """
+    outcome = outcome_of(discs, target)
+    known = outcome.notna() & discs["height_mean_mm"].notna()
+    return discs[known].copy().assign(positive=outcome[known] > 0).reset_index(drop=True)
+
+
 def read_graded_discs(source: Path, *, target: str = "narrowing") -> GradedDiscs:
     """Measure the discs of a cohort's masks that readers have graded.
 
@@ -91,19 +104,16 @@ def read_graded_discs(source: Path, *, target: str = "narrowing") -> GradedDiscs
     discs, mismatches = cohort.graded(pd.concat(measured, ignore_index=True)) if measured else _none(cohort)
     for one in mismatches:
         _LOG.warning("%s: %s; left out: %s", one.study, one.found, one.left_out)
-    outcome = outcome_of(discs, target)
-    known = outcome.notna().to_numpy() & discs["height_mean_mm"].notna().to_numpy()
-    if not known.any():
+    rows = graded_rows(discs, target)
+    if rows.empty:
         raise InputError(
             f"no graded disc in '{source}'",
             expected="masks/PATIENT_SEQUENCE.mha beside radiological_gradings.csv, or a table with both",
             action="give a folder laid out as SPIDER",
         )
-    chosen = discs[known]
-    patients = chosen["patient"].to_numpy(dtype=str)
     return GradedDiscs(
-        chosen[list(FEATURES)].to_numpy(dtype=np.float64),
-        Outcomes(outcome[known].to_numpy() > 0, patients),
+        rows[list(FEATURES)].to_numpy(dtype=np.float64),
+        Outcomes(rows["positive"].to_numpy(dtype=bool), rows["patient"].to_numpy(dtype=str)),
     )
 
 

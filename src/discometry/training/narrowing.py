@@ -22,15 +22,15 @@ from discometry.training.cross_validation import (
     Learner,
     Outcomes,
     Scores,
+    auroc_interval,
     difference,
     out_of_fold,
     rounded,
     score,
 )
-from discometry.training.graded_discs import outcome_of
 from discometry.training.learners import Logistic, Trees
 
-__all__ = ["PAPER_GEOMETRY", "Comparison", "compare", "graded_rows", "rivals"]
+__all__ = ["PAPER_GEOMETRY", "Comparison", "compare", "rivals"]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -125,13 +125,6 @@ def rivals(
     yield Rival(".. and latents", (*shipped, *latents), Logistic(), folds)
 
 
-def graded_rows(discs: pd.DataFrame, target: str) -> pd.DataFrame:
-    """Keep the discs with a grading and a height, with their outcome in the column ``positive``."""
-    outcome = outcome_of(discs, target)
-    known = outcome.notna() & discs["height_mean_mm"].notna()
-    return discs[known].copy().assign(positive=outcome[known] > 0).reset_index(drop=True)
-
-
 def compare(rows: pd.DataFrame, wanted: Iterator[Rival], *, draws: int = 2000) -> Iterator[Comparison]:
     """Let rivals answer, one after the other.
 
@@ -179,7 +172,7 @@ def _on(some: BoolArray, outcomes: Outcomes, values: FloatArray, *, draws: int) 
     rows = np.flatnonzero(some)
     if len(rows) in (0, len(some)):
         return None
-    return score(outcomes.of(rows), values[rows], draws=draws).auroc
+    return auroc_interval(outcomes.of(rows), values[rows], draws=draws)
 
 
 def _known(discs: pd.DataFrame, columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from discometry.core.scores import (
     surface_points,
 )
 from discometry.core.volume import Grid, Volume
-from discometry.io.results import StudyFiles, read_study
+from discometry.io.results import StudyFiles, read_discs, read_study
 from discometry.io.spider import Cohort, CohortStudy, Mismatch
 from discometry.io.study_input import StudyInput
 from discometry.pipeline import Models, Progress
@@ -179,7 +179,7 @@ def _surface_distance(
 
 
 def _described(study: CohortStudy, folder: Path) -> pd.DataFrame:
-    table = read_study(folder / study.study).discs.copy()
+    table = read_discs(folder / study.study).copy()
     known = table.to_dict("records")
     geometries = [Geometry(**{name: row[name] for name in Geometry.names()}) for row in known]
     signals = [Intensity(**{name: row[name] for name in Intensity.meanings()}) for row in known]
