@@ -22,7 +22,7 @@ from discometry.core.scores import (
     surface_points,
 )
 from discometry.core.volume import Grid, Volume
-from discometry.io.results import StudyFiles, read_discs, read_study
+from discometry.io.results import StudyFiles, is_whole, read_discs, read_study
 from discometry.io.spider import Cohort, CohortStudy, Mismatch
 from discometry.io.study_input import StudyInput
 from discometry.pipeline import Models, Progress
@@ -205,4 +205,4 @@ def _done(cohort: Cohort, folder: Path) -> list[CohortStudy]:
 
 
 def _is_done(study: CohortStudy, folder: Path) -> bool:
-    return (folder / study.study / "study.json").is_file()
+    return is_whole(folder / study.study)
