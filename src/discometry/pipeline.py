@@ -114,7 +114,8 @@ def analyse_image(study: str, image: Volume, models: Models, *, progress: Progre
             region = locate(coarse, locator, window, on_windows=on_windows)
     with watch.stage("prepare"):
         segmenter, config = models.segmenter()
-        prepared = prepare(image, PrepareConfig(spacing_mm=config.spacing_mm), region=region)
+        fine = PrepareConfig(spacing_mm=config.spacing_mm, order=3)
+        prepared = prepare(image, fine, region=region)
     with watch.stage("segment") as on_windows:
         options = SegmentConfig(window=config.patch, divisor=config.divisor, disc_cut=config.disc_cut)
         tissue = segment(prepared, segmenter, options, on_windows=on_windows).tissue

@@ -15,7 +15,7 @@ from discometry.stages.prepare import PrepareConfig, prepare
 def by_brightness(windows: Tensor) -> Tensor:
     """Bright is disc, middling is bone: an answer that is known."""
     logits = torch.zeros(len(windows), len(Tissue), *windows.shape[2:])
-    logits[:, Tissue.DISC] = 30.0 * (windows[:, 0] > 5)
+    logits[:, Tissue.DISC] = 30.0 * (windows[:, 0] > 6)
     logits[:, Tissue.VERTEBRA] = 20.0 * (windows[:, 0] > 0.9)
     return logits
 
