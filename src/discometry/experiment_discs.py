@@ -109,7 +109,7 @@ def gather_discs(cohort: Cohort, true: Path, predicted: Path) -> AnalysedDiscs:
             continue
         own = _described(one, predicted)
         own["true_label"] = _matched(read_study(predicted / one.study), read_study(true / one.study))
-        graded = [*cohort.gradings.columns.difference(["patient", "label"]), "true_label"]
+        graded = [*cohort.gradings.columns.difference(["patient", "study", "label"]), "true_label"]
         merged = own.dropna(subset="true_label").merge(truth[graded], on="true_label", how="left")
         tables.append(merged.assign(kind="predicted"))
     return AnalysedDiscs(pd.concat(tables, ignore_index=True), mismatches)

@@ -72,8 +72,9 @@ class Mismatch:
 class Cohort:
     """The scans of a cohort, and the gradings of their discs.
 
-    ``gradings`` has one row for each graded disc of a patient: ``patient``, ``label`` (201 = L5/S1) and one
-    column a grading, whole numbers, NaN where not graded.
+    ``gradings`` has one row for each graded disc: ``patient``, ``study`` (empty where a reader graded the
+    patient and not one scan), ``label`` (201 = L5/S1) and one column a grading, whole numbers, NaN where not
+    graded.
     """
 
     studies: tuple[CohortStudy, ...]
@@ -99,10 +100,6 @@ class Cohort:
             self, studies=kept, mismatches=tuple(one for one in self.mismatches if one.study in names)
         )
 
-    def without(self, patients: Sequence[str]) -> Cohort:
-        """Leave patients out."""
-        return replace(self, studies=tuple(one for one in self.studies if one.patient not in patients))
-
     def graded(self, discs: pd.DataFrame) -> tuple[pd.DataFrame, tuple[Mismatch, ...]]:
         """Join measured discs with their gradings.
 
@@ -120,7 +117,7 @@ class Cohort:
         """
         found, mismatches = [], []
         for study, own in discs.groupby("study", sort=False):
-            graded = self.gradings[self.gradings["patient"] == own["patient"].iloc[0]]
+            graded = self._gradings_of(str(study), own["patient"].iloc[0])
             labels, expected = sorted(own["label"]), sorted(graded["label"])
             if expected and labels != expected:
                 what = f"{len(labels)} discs ({_span(labels)}), {len(expected)} graded ({_span(expected)})"
@@ -130,6 +127,14 @@ class Cohort:
                 mismatches.append(Mismatch(str(study), "no disc graded", "it from all that needs gradings"))
             found.append(own.merge(graded, on=["patient", "label"], how="left"))
         return (pd.concat(found, ignore_index=True) if found else discs), tuple(mismatches)
+
+    def _gradings_of(self, study: str, patient: str) -> pd.DataFrame:
+        """Give a scan's own gradings; where it has none, the patient's, unless two other scans have some."""
+        graded = self.gradings[self.gradings["patient"] == patient]
+        own = graded[graded["study"] == study]
+        if own.empty and graded["study"].nunique() == 1:
+            own = graded
+        return own.drop(columns="study")
 
 
 def read_cohort(source: Path) -> Cohort:
@@ -213,12 +218,13 @@ def _read_overview(path: Path) -> dict[str, tuple[float, str]]:
 
 def _read_gradings(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        return pd.DataFrame(columns=["patient", "label", *GRADING_COLUMNS.values()])
+        return pd.DataFrame(columns=["patient", "study", "label", *GRADING_COLUMNS.values()])
     table = _read_csv(path, ("Patient", "IVD label"))
     # Two patients of SPIDER have a graded disc 0, below L5/S1, which no mask names.
     _refuse_empty(table, ("Patient", "IVD label"), path)
     labels = _numbers(table, "IVD label", path, lambda value: 0 <= value <= len(LEVELS), "a disc's number")
-    found = pd.DataFrame({"patient": table["Patient"].str.strip(), "label": labels + DISC_LABEL_BASE})
+    patients = table["Patient"].str.strip()
+    found = pd.DataFrame({"patient": patients, "study": "", "label": labels + DISC_LABEL_BASE})
     return _graded(found, table, {new: old for old, new in GRADING_COLUMNS.items()}, path)
 
 
@@ -245,11 +251,13 @@ def _read_table(path: Path) -> Cohort:
                 _refuse(path, own.index[own[name].ne(own[name].iloc[0])][0], f"another {name} for {study!r}")
         studies.append(_study_of_row(own.iloc[0], path, int(own.index[0])))
     if "level" not in table:
-        return Cohort(tuple(studies), pd.DataFrame(columns=["patient", "label"]))
+        return Cohort(tuple(studies), pd.DataFrame(columns=["patient", "study", "label"]))
     rows = table[table["level"] != ""]
     labels = [_label(value, path, place) for place, value in rows["level"].items()]
     known = [name for name in GRADING_COLUMNS.values() if name in table]
-    found = pd.DataFrame({"patient": rows["patient"], "label": labels}, index=rows.index)
+    found = pd.DataFrame(
+        {"patient": rows["patient"], "study": rows["study"], "label": labels}, index=rows.index
+    )
     return Cohort(tuple(studies), _graded(found, rows, {name: name for name in known}, path))
 
 
@@ -285,11 +293,11 @@ def _label(value: str, path: Path, place: object) -> int:
 
 
 def _graded(found: pd.DataFrame, table: pd.DataFrame, names: Mapping[str, str], path: Path) -> pd.DataFrame:
-    """Add the gradings of a table to patients and labels; ``names`` gives new names for the table's."""
+    """Add the gradings of a table to its discs; ``names`` gives new names for the table's columns."""
     for new, old in names.items():
         if old in table:
             found[new] = _numbers(table, old, path, lambda value: 0 <= value <= 9, "a whole number, 0 to 9")
-    twice = found.duplicated(["patient", "label"])
+    twice = found.duplicated(["patient", "study", "label"])
     if twice.any():
         first = found[twice].iloc[0]
         disc = f"disc {first['label']} of patient {first['patient']} a second time"

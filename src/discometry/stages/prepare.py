@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ class PrepareConfig:
     """Working voxel size along L, P, S."""
     percentiles: tuple[float, float] = (0.5, 99.5)
     """Intensities beyond these percentiles of the image are clipped."""
-    order: int = 1
+    order: Literal[1, 3] = 1
     """Degree of the splines between samples: 1 is linear and quick, 3 keeps what the scanner saw."""
 
 
@@ -110,7 +111,7 @@ def _around(region: Region, grid: Grid) -> Grid:
     high = middle + np.ceil(index.max(axis=0) / _STEP).astype(int) * _STEP
     low, high = np.maximum(low, 0), np.minimum(high, grid.shape)
     return Grid.from_spacing(
-        high - low, grid.spacing_mm, origin_mm=grid.to_world(low), direction=grid.direction
+        high - low, grid.spacing_mm, origin_mm=grid.to_world(low).tolist(), direction=grid.direction
     )
 
 
@@ -131,7 +132,9 @@ def smooth_for(array: NDArray[np.float32], step: NDArray[np.float64]) -> NDArray
     return smooth
 
 
-def _resample(array: NDArray[np.float32], source: Grid, target: Grid, order: int) -> NDArray[np.float32]:
+def _resample(
+    array: NDArray[np.float32], source: Grid, target: Grid, order: Literal[1, 3]
+) -> NDArray[np.float32]:
     """Sample ``array`` by splines on a target grid with the same axes, after averaging finer sides."""
     step, start = target.sampling_in(source)
     sampled: NDArray[np.float32] = ndimage.affine_transform(

@@ -131,16 +131,16 @@ class Folds:
             )
 
 
-FoldFeatures = Callable[[IndexArray], FloatArray]
-"""Features of all discs, NxF, fitted to the rows given and to no other."""
+def out_of_fold(features: FloatArray, outcomes: Outcomes, learner: Learner, folds: Folds) -> FloatArray:
+    """Give the probability of each disc by learners that have not seen its part, discs x repeats.
 
-
-def out_of_fold(features: FoldFeatures, outcomes: Outcomes, learner: Learner, folds: Folds) -> FloatArray:
-    """Give the probability of each disc by learners that have not seen its part, discs x repeats."""
+    ``features`` (discs x features) must be known of each disc by itself, fitted to nothing; what a learner
+    fits, such as a scale, it fits to the rows of its folds.
+    """
     found = np.full((len(outcomes.positive), folds.repeats), np.nan)
     for repeat, rows, held in folds.split(outcomes):
-        table = features(rows)
-        found[held, repeat] = learner.fit(table[rows], outcomes.of(rows)).probabilities(table[held])
+        fitted = learner.fit(features[rows], outcomes.of(rows))
+        found[held, repeat] = fitted.probabilities(features[held])
     return found
 
 

@@ -103,6 +103,6 @@ def cross_validate(discs: GradedDiscs, config: ClassifierTraining) -> dict[str, 
     answers = {}
     for name, features in rivals.items():
         table = discs.columns(features)
-        answers[name] = out_of_fold(lambda _, table=table: table, outcomes, learner, config.folds)  # type: ignore[misc]
+        answers[name] = out_of_fold(table, outcomes, learner, config.folds)
     answers["majority"] = np.full_like(answers["model"], outcomes.positive.mean())
     return {name: score(outcomes, values, draws=config.draws) for name, values in answers.items()}

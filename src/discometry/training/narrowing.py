@@ -150,7 +150,7 @@ def compare(rows: pd.DataFrame, wanted: Iterator[Rival], *, draws: int = 2000) -
         if one.learner is None:
             values = np.full((len(rows), one.folds.repeats), outcomes.positive.mean())
         else:
-            values = out_of_fold(lambda _, table=table: table, outcomes, one.learner, one.folds)  # type: ignore[misc]
+            values = out_of_fold(table, outcomes, one.learner, one.folds)
         paired = None if level is None else difference(outcomes, values, level, draws=draws)
         if one.name == "level alone":
             level = values
