@@ -64,7 +64,7 @@ class Logistic:
 
     features: tuple[str, ...] = ()
     """Names to give the classifier's features."""
-    strength: float = 0.3
+    strength: float = 0.5
     """Inverse of the ridge, for features of unit spread (scikit-learn's C)."""
 
     def fit(self, features: FloatArray, outcomes: Outcomes) -> Classifier:
