@@ -80,6 +80,9 @@ def test_the_page_stands_alone(finished: Path) -> None:
     assert "0.81, 0.75" in page, "the paper's numbers stand beside ours"
     assert 'src="http' not in page
     assert "| level alone |" in (finished / "tables.md").read_text()
+    assert "Narrowing was not predicted from masks of the segmenter: 1 patients" in page, (
+        "of one image alone nothing can be learnt"
+    )
 
 
 def test_killed_at_every_step_it_ends_with_the_same_numbers(

@@ -277,9 +277,13 @@ def _bottlenecks(
 
 def _narrowing(
     discs: pd.DataFrame, cohort: Cohort, out: Path, config: ExperimentConfig, progress: Progress | None
-) -> dict[str, list[dict[str, Any]]]:
-    """Compare what tells discs apart, for either kind of mask; every answer goes to ``probabilities.csv``."""
-    found: dict[str, list[dict[str, Any]]] = {}
+) -> dict[str, Any]:
+    """Compare what tells discs apart, for either kind of mask; every answer goes to ``probabilities.csv``.
+
+    ``not_compared`` says of the kinds that are missing why.
+    """
+    found: dict[str, Any] = {}
+    refused: dict[str, str] = {}
     answers = []
     for kind in ("true", "predicted"):
         rows = graded_rows(discs[discs["kind"] == kind], config.target)
@@ -299,6 +303,7 @@ def _narrowing(
                 _tell(progress, f"narrowing, {kind}", len(comparisons), 16)
         except InputError as error:  # The segmenter may have found too few of the graded discs.
             _LOG.warning("%s masks are not compared: %s", kind, error)
+            refused[kind] = str(error)
             continue
         found[kind] = [one.as_json() for one in comparisons]
         shown = rows[["study", "patient", "label", "level", "positive"]].assign(kind=kind)
@@ -306,7 +311,7 @@ def _narrowing(
         answers.append(pd.concat([shown, pd.DataFrame(means)], axis=1))
     if answers:
         _write_table(pd.concat(answers, ignore_index=True), out / "probabilities.csv")
-    return found
+    return found | ({"not_compared": refused} if refused else {})
 
 
 def _with_own_latents(

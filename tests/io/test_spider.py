@@ -106,6 +106,8 @@ def test_sequences(tmp_path: Path) -> None:
     cohort = read_cohort(make_folder(tmp_path, images="1_t1 1_t2 2_t1 3_t2_SPACE", masks="1_t2 2_t2 1_t1"))
     assert [one.study for one in cohort.chosen("t1").studies] == ["1_t1", "2_t1"]
     assert [one.study for one in cohort.chosen(None).studies] == ["1_t2", "2_t2"], "of which most masks are"
+    said = [(one.study, one.left_out) for one in cohort.chosen("t1").mismatches if "without t1" in one.found]
+    assert said == [("3_t2_SPACE", "the patient")]
     with pytest.raises(InputError, match="'flair'; expected one of t1, t2, t2_SPACE"):
         cohort.chosen("flair")
 

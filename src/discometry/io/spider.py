@@ -95,9 +95,18 @@ class Cohort:
                 action="leave --sequence out, or name one of these",
             )
         kept = tuple(one for one in self.studies if one.sequence == sequence)
-        names = [one.study for one in kept]
+        studies, patients = {one.study for one in kept}, {one.patient for one in kept}
+        lacking = {one.patient: one for one in self.studies if one.patient not in patients}
         return replace(
-            self, studies=kept, mismatches=tuple(one for one in self.mismatches if one.study in names)
+            self,
+            studies=kept,
+            mismatches=(
+                *(one for one in self.mismatches if one.study in studies),
+                *(
+                    Mismatch(one.study, f"a patient without {sequence}", "the patient")
+                    for one in lacking.values()
+                ),
+            ),
         )
 
     def graded(self, discs: pd.DataFrame) -> tuple[pd.DataFrame, tuple[Mismatch, ...]]:

@@ -74,6 +74,7 @@ def write_experiment_page(folder: Path) -> Path:
         _read(folder / f"{name}.csv") for name in ("discs", "segmentation", "bottlenecks", "excluded")
     )
     narrowing = _found(folder / "narrowing.json")
+    refused = narrowing.pop("not_compared", {})
     unseen = set(json.loads((folder / "unseen.json").read_text(encoding="utf-8")))
     tables = [_segmentation(scores, unseen), _bottlenecks(sweep, record)]
     tables += [_narrowing(kind, rows, record) for kind, rows in narrowing.items()]
@@ -87,6 +88,7 @@ def write_experiment_page(folder: Path) -> Path:
             discs=int((discs["kind"] == "true").sum()),
             tables=shown,
             excluded=excluded.to_dict("records"),
+            refused={_KINDS[kind]: reason for kind, reason in refused.items()},
             weaknesses=WEAKNESSES if record["options"]["protocol"] == "paper" else (),
             mended=MENDED,
             curves=_curves(folder, narrowing),
@@ -272,7 +274,7 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=text) if path.is_file() and path.stat().st_size > 1 else pd.DataFrame()
 
 
-def _found(path: Path) -> dict[str, list[dict[str, Any]]]:
+def _found(path: Path) -> dict[str, Any]:
     found: dict[str, list[dict[str, Any]]] = {}
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else found
 
