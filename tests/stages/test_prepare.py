@@ -105,3 +105,10 @@ def test_unusable_intensities_are_refused(value: float, word: str) -> None:
     array[4, 4, 4] = value
     with pytest.raises(InputError, match=word):
         prepare(Volume(Grid.from_spacing((8, 8, 8), (1, 1, 1)), array), PrepareConfig())
+
+
+def test_a_constant_image_is_refused_whatever_rounding_does() -> None:
+    grid = Grid.from_spacing((20, 30, 30), (3.0, 0.7, 0.7))
+    for order in (1, 3):
+        with pytest.raises(InputError, match="constant"):
+            prepare(Volume(grid, np.full(grid.shape, 100.1, np.float32)), PrepareConfig(order=order))

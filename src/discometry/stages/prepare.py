@@ -77,7 +77,7 @@ def normalise(array: NDArray[np.float32], *, percentiles: tuple[float, float]) -
         If the array holds only one value.
     """
     low, high = np.percentile(array, percentiles)
-    if not high > low:
+    if not high - low > 1e-5 * max(abs(low), abs(high)):  # what rounding leaves is no contrast
         raise InputError(
             "an image of constant intensity",
             expected="an MRI with contrast",
