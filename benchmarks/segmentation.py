@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from discometry.core.anatomy import Tissue
 from discometry.core.scores import (
     average_symmetric_surface_distance,
     bootstrap_interval,
@@ -38,6 +37,7 @@ from discometry.pipeline import Models, analyse_image
 from discometry.stages.locate import LocateConfig, locate
 from discometry.stages.measure import measure_mask
 from discometry.stages.prepare import PrepareConfig, prepare
+from discometry.stages.segment import weigh_disc
 from discometry.stages.separate import SeparateConfig, separate
 
 CENTRAL_MM = 10.0
@@ -342,7 +342,7 @@ def answered(models: Models, image: Volume, grid: Grid, turn: float) -> Volume:
     probabilities = predict_probabilities(
         network, part.array, window=fine.patch, divisor=fine.divisor, mirror=True
     )
-    probabilities[Tissue.DISC] *= (1 - fine.disc_cut) / fine.disc_cut
+    weigh_disc(probabilities, fine.disc_cut)
     there = [
         sampled_turned(part.with_array(values), grid, -turn, order=1, outside=float(tissue == 0))
         for tissue, values in enumerate(probabilities)

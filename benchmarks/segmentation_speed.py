@@ -31,7 +31,7 @@ from discometry.io.images import read_image, read_mask
 from discometry.networks.segmenter import load_segmenter
 from discometry.pipeline import Models, analyse_image
 from discometry.stages.prepare import PrepareConfig, prepare
-from discometry.stages.segment import most_probable
+from discometry.stages.segment import most_probable, weigh_disc
 from end_to_end import run
 
 
@@ -52,7 +52,7 @@ def plain(image: Volume, models: Models) -> tuple[float, Volume]:
         average = (torch.softmax(seen[0], dim=0) + torch.softmax(mirrored[0], dim=0)) / 2
     took = time.perf_counter() - start
     probabilities = average.numpy()
-    probabilities[Tissue.DISC] *= (1 - config.disc_cut) / config.disc_cut
+    weigh_disc(probabilities, config.disc_cut)
     return took, Volume(prepared.part, most_probable(probabilities, prepared.image.grid, prepared.part))
 
 

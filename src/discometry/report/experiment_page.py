@@ -275,8 +275,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _found(path: Path) -> dict[str, Any]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else found
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _png(path: Path) -> str:

@@ -14,7 +14,7 @@ from discometry.core.records import Prepared, Segmentation
 from discometry.core.volume import Grid, Volume
 from discometry.networks.runtime import Predictor, predict_probabilities
 
-__all__ = ["SegmentConfig", "most_probable", "segment"]
+__all__ = ["SegmentConfig", "most_probable", "segment", "weigh_disc"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,18 @@ def segment(
         mirror=config.mirror,
         on_windows=on_windows,
     )
-    probabilities[Tissue.DISC] *= (1 - config.disc_cut) / config.disc_cut
+    weigh_disc(probabilities, config.disc_cut)
     found = most_probable(probabilities, prepared.image.grid, prepared.part)
     whole = Volume(prepared.source, np.broadcast_to(np.uint8(0), prepared.source.shape)).oriented().grid
     first = np.rint(whole.to_index(np.array(prepared.part.origin_mm))).astype(int)
     tissue = np.zeros(whole.shape, dtype=np.uint8)
     tissue[tuple(slice(a, a + n) for a, n in zip(first, found.shape, strict=True))] = found
     return Segmentation(Volume(whole, tissue).like(prepared.source))
+
+
+def weigh_disc(probabilities: NDArray[np.float32], disc_cut: float) -> None:
+    """Weigh, in place, what is disc so that it is the most probable from a share of ``disc_cut`` on."""
+    probabilities[Tissue.DISC] *= (1 - disc_cut) / disc_cut
 
 
 def most_probable(probabilities: NDArray[np.float32], working: Grid, target: Grid) -> NDArray[np.uint8]:

@@ -29,7 +29,7 @@ class ClassifierTraining:
 
     features: tuple[str, ...] = (*FEATURE_GROUPS["level"], *FEATURE_GROUPS["geometry"])
     """What the classifier sees; more was no better on the discs there are (docs/decisions.md)."""
-    strength: float = 0.5
+    strength: float = Logistic().strength
     """Inverse of the ridge, see :class:`~discometry.training.learners.Logistic`."""
     folds: Folds = field(default_factory=Folds)
     """Of the cross-validation that its scores come from."""
