@@ -1,13 +1,14 @@
 """What a cohort costs beside its studies, how it grows with workers, and whether killing changes anything.
 
     python benchmarks/cohort.py engine --studies 10000
-    python benchmarks/cohort.py workers --studies 60
+    python benchmarks/cohort.py workers --studies 40 --repeats 3
+    python benchmarks/cohort.py workers --images --studies 12 --repeats 1
     python benchmarks/cohort.py kills --studies 200 --every 20
 
 ``engine``: simulated studies, whose one stage writes a small result; what is left is the engine's own time
-and memory. ``workers``: phantoms' masks with one worker and with two. ``kills``: phantoms' masks, ten of them
-broken in ten ways, undisturbed and while random processes of the run are killed; a client that is hit is
-started again.
+and memory. ``workers``: phantoms' masks, or MRIs, with one worker and with two. ``kills``: phantoms' masks,
+ten of them broken in ten ways, undisturbed and while random processes of the run are killed; a client that is
+hit is started again.
 """
 
 from __future__ import annotations
@@ -23,10 +24,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +32,7 @@ import psutil
 
 from cohort_simulated import simulate
 from discometry.cohort import CohortOptions, Standing, run_cohort
-from discometry.core.phantom import phantom_grid, render_discs, sample_phantom
+from discometry.core.phantom import phantom_grid, render_discs, render_mri, sample_phantom
 from discometry.io.images import write_volume
 
 MIB = 2**20
@@ -89,43 +87,52 @@ def _peak_mib() -> float:
 # -- one worker and two ----------------------------------------------------------------------------------
 
 
-def workers(folder: Path, *, studies: int, repeats: int) -> None:
-    """Time phantoms' masks from the first result to the last, so that loading the models does not count."""
-    source = phantoms(folder / "in", studies)
+def workers(folder: Path, *, studies: int, repeats: int, images: bool) -> None:
+    """Time phantoms from the time that every worker is warm, so that loading the models does not count."""
+    source = phantoms(folder / "in", studies, images=images)
     rates: dict[int, list[float]] = {1: [], 2: []}
     for repeat in range(repeats):
         for count in rates:
             out = folder / f"out-{count}-{repeat}"
-            marks: list[tuple[float, int]] = []
+            marks: list[tuple[float, float, int]] = []
+            tree = _Tree()
 
-            def watch(standing: Standing, marks: list[tuple[float, int]] = marks) -> None:
-                marks.append((time.perf_counter(), standing.done))
+            def watch(
+                standing: Standing, marks: list[tuple[float, float, int]] = marks, tree: _Tree = tree
+            ) -> None:
+                marks.append((time.perf_counter(), tree.look(), standing.done))
 
-            with _peak_of_children() as peak:
-                run_cohort(source, out, CohortOptions(masks=True), workers=count, watch=watch)
-            warm = [(moment, done) for moment, done in marks if done >= 2 * count]
-            rates[count].append((warm[-1][1] - warm[0][1]) / (warm[-1][0] - warm[0][0]))
+            run_cohort(source, out, CohortOptions(masks=not images), workers=count, watch=watch)
+            warm = [mark for mark in marks if mark[2] >= 2 * count]
+            first = warm[0]
+            last = next(mark for mark in warm if mark[2] == warm[-1][2])
+            done = last[2] - first[2]
+            rates[count].append(60 * done / (last[0] - first[0]))
             sizes = [_size_beside_mask(path) for path in out.glob("p*")]
+            most = ", ".join(f"{role} {size:.0f}" for role, size in tree.most_mib.items())
             print(
-                f"{count} workers: {60 * rates[count][-1]:.1f} studies a minute, {peak[0]:.0f} MiB in all"
-                f" processes at most; a folder beside its mask {np.median(sizes) / MIB:.2f} MiB"
-                f" (largest {max(sizes) / MIB:.2f})"
+                f"{count} workers: {rates[count][-1]:.1f} studies a minute,"
+                f" {(last[1] - first[1]) / done:.2f} s of processor a study; MiB at most: {most};"
+                f" a folder beside its mask {np.median(sizes) / MIB:.2f} MiB"
+                f" (largest {max(sizes) / MIB:.2f})",
+                flush=True,
             )
             shutil.rmtree(out)
-    one, two = (np.array(rates[count]) for count in (1, 2))
-    ratio = np.median(two) / np.median(one)
-    print(f"two over one: {ratio:.2f}, medians of {repeats}")
-    print(f"studies a minute: {60 * one} with one, {60 * two} with two")
+    ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
+    print(
+        f"two over one: {np.median(rates[2]) / np.median(rates[1]):.2f}, medians of {repeats};"
+        f" by pair {min(ratios):.2f} to {max(ratios):.2f}"
+    )
 
 
-def phantoms(folder: Path, count: int) -> Path:
-    """Write the masks of so many phantoms."""
+def phantoms(folder: Path, count: int, *, images: bool = False) -> Path:
+    """Write the masks, or the MRIs, of so many phantoms."""
     folder.mkdir(parents=True)
     for seed in range(count):
         spine = sample_phantom(seed, n_discs=5)
-        write_volume(
-            render_discs(spine, phantom_grid(spine, spacing_mm=SPACING_MM)), folder / f"p{seed:03d}.mha"
-        )
+        grid = phantom_grid(spine, spacing_mm=SPACING_MM)
+        volume = render_mri(spine, grid, seed=seed) if images else render_discs(spine, grid)
+        write_volume(volume, folder / f"p{seed:03d}.mha")
     return folder
 
 
@@ -135,28 +142,27 @@ def _size_beside_mask(study: Path) -> int:
     )
 
 
-@contextmanager
-def _peak_of_children() -> Iterator[list[float]]:
-    """Watch the memory (MiB) of this process and all below it, four times a second."""
-    peak, over = [0.0], threading.Event()
+class _Tree:
+    """The client, which holds the scheduler, and all processes below it: their memory and processor time."""
 
-    def look() -> None:
-        while not over.wait(0.25):
-            total = 0
-            for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
-                try:
-                    total += process.memory_info().rss
-                except psutil.Error:
-                    continue
-            peak[0] = max(peak[0], total / MIB)
+    def __init__(self) -> None:
+        self.most_mib = {"client": 0.0, "worker": 0.0, "child": 0.0, "together": 0.0}
+        """Greatest of a process of each kind, and of all together; a child is where a study is analysed."""
 
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    try:
-        yield peak
-    finally:
-        over.set()
-        watcher.join()
+    def look(self) -> float:
+        """Note the memory; give the processor seconds of those that live."""
+        me = psutil.Process()
+        together = seconds = 0.0
+        for process in (me, *me.children(recursive=True)):
+            try:
+                size, times, words = process.memory_info().rss / MIB, process.cpu_times(), process.cmdline()
+            except psutil.Error:
+                continue
+            role = "client" if process == me else "child" if "discometry.isolation" in words else "worker"
+            self.most_mib[role] = max(self.most_mib[role], size)
+            together, seconds = together + size, seconds + times.user + times.system
+        self.most_mib["together"] = max(self.most_mib["together"], together)
+        return seconds
 
 
 # -- killing ---------------------------------------------------------------------------------------------
@@ -268,6 +274,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2, help="of engine")
     parser.add_argument("--repeats", type=int, default=3, help="of workers")
+    parser.add_argument("--images", action="store_true", help="of workers: MRIs in place of masks")
     parser.add_argument("--every", type=float, default=20.0, help="of kills: seconds between two")
     parser.add_argument("--seed", type=int, default=0, help="of kills")
     given = parser.parse_args()
@@ -278,7 +285,7 @@ def main() -> None:
         if given.what == "engine":
             engine(folder, studies=given.studies, workers=given.workers)
         elif given.what == "workers":
-            workers(folder, studies=given.studies, repeats=given.repeats)
+            workers(folder, studies=given.studies, repeats=given.repeats, images=given.images)
         else:
             kills(folder, studies=given.studies, every_s=given.every, seed=given.seed)
 

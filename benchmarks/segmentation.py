@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from discometry.core.anatomy import Tissue
 from discometry.core.scores import (
     average_symmetric_surface_distance,
     bootstrap_interval,
@@ -32,12 +33,9 @@ from discometry.core.scores import (
 from discometry.core.volume import Grid, Volume
 from discometry.io.bundle import read_bundle
 from discometry.io.images import read_image, read_mask
-from discometry.networks.runtime import predict_probabilities
-from discometry.pipeline import Models, analyse_image
-from discometry.stages.locate import LocateConfig, locate
+from discometry.pipeline import Models, analyse_image, segment_config, spine_views
 from discometry.stages.measure import measure_mask
-from discometry.stages.prepare import PrepareConfig, prepare
-from discometry.stages.segment import weigh_disc
+from discometry.stages.segment import view_probabilities
 from discometry.stages.separate import SeparateConfig, separate
 
 CENTRAL_MM = 10.0
@@ -286,6 +284,9 @@ CHANGES = (
     ("re-spaced to 2 x 0.7 x 0.7 mm", (2.0, 0.7, 0.7), 0.0),
     ("re-spaced to 1.5 x 0.9 x 1.1 mm", (1.5, 0.9, 1.1), 0.0),
     ("patient turned by 8 degrees, sagittal", (1.0, 1.0, 1.0), 8.0),
+    ("patient turned by -8 degrees", (1.0, 1.0, 1.0), -8.0),
+    ("patient turned by 5 degrees", (1.0, 1.0, 1.0), 5.0),
+    ("patient turned by -5 degrees", (1.0, 1.0, 1.0), -5.0),
     ("cropped by 2 x 3 x 3 voxels at one end", None, 0.0),
 )
 
@@ -334,19 +335,14 @@ def differences(before: Case, labels: Volume) -> list[float]:
 
 def answered(models: Models, image: Volume, grid: Grid, turn: float) -> Volume:
     """Find discs in an image, and give their labels on another grid, turned back."""
-    locator, coarse = models.segmenter("locator")
-    seen = prepare(image, PrepareConfig(spacing_mm=coarse.spacing_mm))
-    region = locate(seen, locator, LocateConfig(window=coarse.patch, divisor=coarse.divisor))
-    network, fine = models.segmenter()
-    part = prepare(image, PrepareConfig(spacing_mm=fine.spacing_mm, order=3), region=region).image
-    probabilities = predict_probabilities(
-        network, part.array, window=fine.patch, divisor=fine.divisor, mirror=True
-    )
-    weigh_disc(probabilities, fine.disc_cut)
-    there = [
-        sampled_turned(part.with_array(values), grid, -turn, order=1, outside=float(tissue == 0))
-        for tissue, values in enumerate(probabilities)
-    ]
+    network, config = models.segmenter()
+    there = np.zeros((len(Tissue), *grid.shape), dtype=np.float32)
+    views = spine_views(image, models)
+    for view, values in zip(views, view_probabilities(views, network, segment_config(config)), strict=True):
+        for tissue in Tissue:
+            volume = view.image.with_array(values[tissue])
+            outside = float(tissue == Tissue.BACKGROUND)
+            there[tissue] += sampled_turned(volume, grid, -turn, order=1, outside=outside)
     tissue = Volume(grid, np.argmax(there, axis=0).astype(np.uint8))
     return separate(tissue, SeparateConfig(convention="tissue")).labels
 

@@ -49,11 +49,11 @@ def plain(image: Volume, models: Models) -> tuple[float, Volume]:
     with torch.inference_mode():
         seen = sliding_window_inference(voxels, config.patch, 1, network, overlap=0.5)
         mirrored = sliding_window_inference(voxels.flip(2), config.patch, 1, network, overlap=0.5).flip(2)
-        average = (torch.softmax(seen[0], dim=0) + torch.softmax(mirrored[0], dim=0)) / 2
+        average = (torch.softmax(seen, dim=1) + torch.softmax(mirrored, dim=1)) / 2
     took = time.perf_counter() - start
     probabilities = average.numpy()
     weigh_disc(probabilities, config.disc_cut)
-    return took, Volume(prepared.part, most_probable(probabilities, prepared.image.grid, prepared.part))
+    return took, Volume(prepared.part, most_probable(probabilities, [prepared.image.grid], prepared.part))
 
 
 def ready(image: Volume, models: Models, repeats: int) -> list[float]:

@@ -128,6 +128,27 @@ def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             run(inputs(tmp_path / "in"), tmp_path / "out", wrong)
 
 
+def test_workers_that_are_late_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(cohort_client, "NO_WORKERS_S", 0.5)
+    monkeypatch.setenv("PYTHONPATH", python_path())
+    said: list[str] = []
+    with LocalCluster(
+        n_workers=0, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
+    ) as cluster:
+
+        def say(line: str) -> None:
+            if line.startswith("no workers"):
+                said.append(line)
+                cluster.scale(1)
+
+        address = cluster.scheduler_address
+        source = inputs(tmp_path / "in")
+        summary = run_cohort(source, tmp_path / "out", scheduler=address, analyse=behave, say=say)
+    assert (summary.done, len(said)) == (3, 1)
+
+
 def test_a_folder_in_use_is_refused_before_any_work(tmp_path: Path) -> None:
     with claim(tmp_path / "out"), pytest.raises(OutputError, match="in use by another cohort run"):
         run(inputs(tmp_path / "in"), tmp_path / "out", "tcp://127.0.0.1:9")

@@ -112,7 +112,7 @@ def work_off(
     while True:
         with _connected(scheduler, workers, limits.threads, wait_s) as client:
             say(f"dashboard: {client.dashboard_link}")
-            lost = _hand_out(client, iter(left), run, limits, local=scheduler is None)
+            lost = _hand_out(client, iter(left), run, limits, local=scheduler is None, say=say)
             if not lost:
                 with contextlib.suppress(Exception):  # the models' memory is a courtesy, the work is done
                     client.run(end_idle)
@@ -167,14 +167,20 @@ def _local_cluster(workers: int | None, threads: int) -> LocalCluster:
 
 
 def _hand_out(
-    client: Client, tasks: Iterator[StudyTask], run: Run, limits: Limits, *, local: bool
+    client: Client,
+    tasks: Iterator[StudyTask],
+    run: Run,
+    limits: Limits,
+    *,
+    local: bool,
+    say: Callable[[str], None],
 ) -> list[StudyTask]:
     """Keep a bounded number of tasks with the scheduler until all are done; give what was lost with it."""
     flying: dict[Future[Any], StudyTask] = {}
     held: deque[StudyTask] = deque()
     later: deque[StudyTask] = deque()
     landed: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
-    crew = _Crew(client, run)
+    crew = _Crew(client, run, say)
     plain = asdict(limits)
     try:
         while crew.look() or not local:
@@ -211,21 +217,26 @@ class _Crew:
 
     client: Client
     run: Run
+    say: Callable[[str], None]
     window: int = 0
     """How many tasks to have with the scheduler: some for each thread, so that none waits for the client."""
     looked: float = -_LOOK_S
     seen: float = field(default_factory=time.monotonic)
+    missed: bool = False
 
     def look(self) -> bool:
-        """Count the workers; tell whether there were any within a minute."""
+        """Count the workers; tell whether there were any within a minute, and say so once if not."""
         now = time.monotonic()
         if now - self.looked > _LOOK_S:
             threads = self.client.nthreads()
             self.run.workers, self.window, self.looked = len(threads), 4 * sum(threads.values()) + 16, now
             self.run.tell()
             if threads:
-                self.seen = now
-        return now - self.seen < NO_WORKERS_S
+                self.seen, self.missed = now, False
+            elif now - self.seen >= NO_WORKERS_S and not self.missed:
+                self.missed = True
+                self.say(f"no workers for {NO_WORKERS_S:.0f} s; the run goes on as soon as there are some")
+        return not self.missed
 
 
 def _submitted(client: Client, task: StudyTask, limits: dict[str, Any]) -> Future[Any]:

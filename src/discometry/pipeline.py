@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
-from discometry.core.records import Disc, DiscResult, Encoding, Geometry, Spine, StudyResult
+from discometry.core.records import Disc, DiscResult, Encoding, Geometry, Prepared, Spine, StudyResult
 from discometry.core.reference import z_scores
 from discometry.core.volume import Volume
 from discometry.io.bundle import Bundle
@@ -34,7 +34,16 @@ from discometry.stages.prepare import PrepareConfig, prepare
 from discometry.stages.segment import SegmentConfig, segment
 from discometry.stages.separate import SeparateConfig, separate
 
-__all__ = ["Analysis", "Models", "Progress", "analyse_image", "analyse_mask", "flags_of"]
+__all__ = [
+    "Analysis",
+    "Models",
+    "Progress",
+    "analyse_image",
+    "analyse_mask",
+    "flags_of",
+    "segment_config",
+    "spine_views",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +83,16 @@ Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and how much there is."""
 
 
+VIEWS = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5))
+"""How far the working voxels are shifted, in their own sides, for each look: a flat disc that falls
+badly between the voxels of one falls well on those of the other."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Watch:
+class Watch:
     """Times the stages and says which one is under way."""
 
-    progress: Progress | None
+    progress: Progress | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -104,7 +118,30 @@ def analyse_image(study: str, image: Volume, models: Models, *, progress: Progre
     LabelError
         If no disc is found.
     """
-    watch = _Watch(progress)
+    watch = Watch(progress)
+    views = spine_views(image, models, watch)
+    with watch.stage("segment") as on_windows:
+        segmenter, config = models.segmenter()
+        tissue = segment(views, segmenter, segment_config(config), on_windows=on_windows).tissue
+    with watch.stage("separate"):
+        spine = separate(tissue, SeparateConfig(convention="tissue"))
+    return _describe(study, image, spine, models, watch)
+
+
+def segment_config(network: SegmenterConfig) -> SegmentConfig:
+    """Give the options that suit a network."""
+    return SegmentConfig(divisor=network.divisor, most_voxels=network.view_voxels, disc_cut=network.disc_cut)
+
+
+def spine_views(image: Volume, models: Models, watch: Watch | None = None) -> list[Prepared]:
+    """Find the spine, and give the two views of it that the segmenter looks at.
+
+    Raises
+    ------
+    InputError
+        If the image holds no usable intensities, or shows no lumbar spine.
+    """
+    watch = watch or Watch()
     region = None
     if "locator" in models.bundle.components:
         with watch.stage("locate") as on_windows:
@@ -113,15 +150,11 @@ def analyse_image(study: str, image: Volume, models: Models, *, progress: Progre
             window = LocateConfig(window=config.patch, divisor=config.divisor)
             region = locate(coarse, locator, window, on_windows=on_windows)
     with watch.stage("prepare"):
-        segmenter, config = models.segmenter()
-        fine = PrepareConfig(spacing_mm=config.spacing_mm, order=3)
-        prepared = prepare(image, fine, region=region)
-    with watch.stage("segment") as on_windows:
-        options = SegmentConfig(window=config.patch, divisor=config.divisor, disc_cut=config.disc_cut)
-        tissue = segment(prepared, segmenter, options, on_windows=on_windows).tissue
-    with watch.stage("separate"):
-        spine = separate(tissue, SeparateConfig(convention="tissue"))
-    return _describe(study, image, spine, models, watch)
+        _, config = models.segmenter()
+        return [
+            prepare(image, PrepareConfig(spacing_mm=config.spacing_mm, order=3, shift=shift), region=region)
+            for shift in VIEWS
+        ]
 
 
 def analyse_mask(
@@ -140,13 +173,13 @@ def analyse_mask(
     LabelError
         If the mask holds no disc.
     """
-    watch = _Watch(progress)
+    watch = Watch(progress)
     with watch.stage("separate"):
         spine = separate(mask, SeparateConfig(convention=convention))
     return _describe(study, image, spine, models, watch)
 
 
-def _describe(study: str, image: Volume | None, spine: Spine, models: Models, watch: _Watch) -> Analysis:
+def _describe(study: str, image: Volume | None, spine: Spine, models: Models, watch: Watch) -> Analysis:
     """Turn separated discs into numbers."""
     with watch.stage("measure"):
         geometries = [measure(disc, spine.vertebrae) for disc in spine.discs]

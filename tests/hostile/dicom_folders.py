@@ -10,12 +10,15 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import SimpleITK as sitk
 from hypothesis import strategies as st
 from mutations import NUMBERS, damaged
+from pydicom.uid import JPEGLSLossless, RLELossless
 from volumes_on_disk import Case
 
 __all__ = [
+    "PACKINGS",
     "TEXT_VRS",
     "dicom_folders",
     "nested_sequences",
@@ -183,9 +186,14 @@ def dicom_folders(draw: st.DrawFn) -> Case:
     return Case(files)
 
 
+PACKINGS = ("JPEG", "JPEG2000", "JPEG-LS", "RLE")
+"""Ways to compress slices, each without loss."""
+_BY_PYDICOM = {"JPEG-LS": JPEGLSLossless, "RLE": RLELossless}
+
+
 @cache
-def packed_slices(compressor: str) -> dict[str, bytes]:
-    """Three slices as ITK compresses them, JPEG (lossless) or JPEG 2000."""
+def packed_slices(packing: str) -> dict[str, bytes]:
+    """Three slices as ITK compresses them, or pydicom where ITK cannot."""
     found = {}
     before = locale.setlocale(locale.LC_ALL)  # which ITK's writer sets to C
     with tempfile.TemporaryDirectory() as folder:
@@ -207,17 +215,23 @@ def packed_slices(compressor: str) -> dict[str, bytes]:
             writer = sitk.ImageFileWriter()
             writer.SetFileName(f"{folder}/{number}.dcm")
             writer.KeepOriginalImageUIDOn()
-            writer.UseCompressionOn()
-            writer.SetCompressor(compressor)
+            if packing not in _BY_PYDICOM:
+                writer.UseCompressionOn()
+                writer.SetCompressor(packing)
             writer.Execute(image)
-            found[f"{number}.dcm"] = Path(folder, f"{number}.dcm").read_bytes()
+            path = Path(folder, f"{number}.dcm")
+            if packing in _BY_PYDICOM:
+                dataset = pydicom.dcmread(path)
+                dataset.compress(_BY_PYDICOM[packing], generate_instance_uid=False)
+                dataset.save_as(path)
+            found[path.name] = path.read_bytes()
     locale.setlocale(locale.LC_ALL, before)
     return found
 
 
 def packed_folders() -> st.SearchStrategy[Case]:
     """Compressed slices, one of them with damage in its pixels."""
-    return st.sampled_from(("JPEG", "JPEG2000")).flatmap(lambda way: _unpackable(packed_slices(way)))
+    return st.sampled_from(PACKINGS).flatmap(lambda way: _unpackable(packed_slices(way)))
 
 
 @st.composite

@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from discometry.networks.runtime import build_predictor, predict_probabilities
+from discometry.networks.runtime import build_predictor, predict_probabilities, widest_window
 from discometry.networks.segmenter import SegmenterConfig, build_segmenter
 
 WINDOW, DIVISOR = (16, 32, 32), (8, 16, 16)
@@ -22,8 +24,9 @@ class Shift(nn.Module):
 def test_windows_blend_without_seams_whatever_the_size(shape: tuple[int, int, int]) -> None:
     image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     predictor = build_predictor(Shift())
-    found = predict_probabilities(predictor, image, window=WINDOW, divisor=DIVISOR)
-    expected = torch.softmax(Shift()(torch.from_numpy(image)[None, None]), dim=1)[0].numpy()
+    images = np.stack([image, image[::-1]])
+    found = predict_probabilities(predictor, images, window=WINDOW, divisor=DIVISOR)
+    expected = torch.softmax(Shift()(torch.from_numpy(images)[:, None]), dim=1).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -31,13 +34,23 @@ def test_every_window_is_reported() -> None:
     told: list[tuple[int, int]] = []
     predict_probabilities(
         build_predictor(Shift()),
-        np.zeros((20, 70, 40), dtype=np.float32),
+        np.zeros((1, 20, 70, 40), dtype=np.float32),
         window=WINDOW,
         divisor=DIVISOR,
         on_windows=lambda done, total: told.append((done, total)),
     )
     assert told[-1][0] == told[-1][1] == told[0][1]
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_making_a_network_ready_leaves_it_as_it_was_and_answers_alike() -> None:
+    torch.manual_seed(0)
+    network = build_segmenter(SegmenterConfig(width=4)).eval()
+    kinds = [type(module) for module in network.modules()]
+    windows = torch.randn(2, 1, 16, 32, 64)
+    with torch.inference_mode():
+        np.testing.assert_allclose(build_predictor(network)(windows), network(windows), atol=2e-3)
+    assert [type(module) for module in network.modules()] == kinds
 
 
 def test_openvino_and_torch_agree_at_any_size_and_batch() -> None:
@@ -53,19 +66,18 @@ def test_openvino_and_torch_agree_at_any_size_and_batch() -> None:
         assert torch.equal(first, again), "the same input gives the same bytes"
 
 
-def test_the_mirrored_answer_is_averaged_in() -> None:
-    class Slope(nn.Module):
-        """Tells the place along L, whatever the image: mirrored and averaged, all places are alike."""
-
-        def forward(self, image: Tensor) -> Tensor:
-            place = torch.linspace(-3, 3, image.shape[2])[None, None, :, None, None].expand(image.shape)
-            return torch.cat([place, -place], dim=1)
-
-    image = np.zeros((16, 32, 32), dtype=np.float32)
-    predictor = build_predictor(Slope())
-    plain, averaged = (
-        predict_probabilities(predictor, image, window=WINDOW, divisor=DIVISOR, mirror=mirror)
-        for mirror in (False, True)
-    )
-    assert np.ptp(plain[0]) > 0.9
-    np.testing.assert_allclose(averaged, 0.5, atol=1e-6)
+@given(
+    shape=st.tuples(*[st.integers(1, 600)] * 3),
+    overlap=st.sampled_from([0.0, 0.25, 0.5]),
+    most_voxels=st.integers(10_000, 3_000_000),
+)
+def test_windows_are_few_and_none_is_too_large(
+    shape: tuple[int, int, int], overlap: float, most_voxels: int
+) -> None:
+    sides = widest_window(shape, divisor=DIVISOR, overlap=overlap, most_voxels=most_voxels)
+    assert not any(side % step for side, step in zip(sides, DIVISOR, strict=True))
+    assert all(side < length + step for side, length, step in zip(sides, shape, DIVISOR, strict=True))
+    assert np.prod(sides) <= most_voxels or sides == DIVISOR
+    whole = [-(-length // step) * step for length, step in zip(shape, DIVISOR, strict=True)]
+    if np.prod(whole) <= most_voxels:
+        assert sides == tuple(whole)

@@ -9,8 +9,8 @@ from discometry.core.anatomy import Tissue
 from discometry.core.records import Prepared, Region, Segmentation
 from discometry.core.volume import Grid, Volume
 from discometry.networks.runtime import Predictor
-from discometry.stages.prepare import prepare
-from discometry.stages.segment import SegmentConfig, segment
+from discometry.stages.prepare import PrepareConfig, prepare
+from discometry.stages.segment import SegmentConfig, segment, view_probabilities
 
 
 def threshold(level: float) -> Predictor:
@@ -38,7 +38,7 @@ def bright_box(spacing: tuple[float, float, float]) -> tuple[Volume, np.ndarray]
 def half_segmented(prepared: Prepared) -> Segmentation:
     """Segment at half of the image's range."""
     level = float(prepared.image.array.max() + prepared.image.array.min()) / 2
-    return segment(prepared, threshold(level), SegmentConfig(window=(32, 64, 64)))
+    return segment([prepared], threshold(level))
 
 
 @pytest.mark.parametrize("spacing", [(4.0, 0.6, 0.6), (1.0, 1.0, 1.0)])
@@ -74,9 +74,33 @@ def test_a_higher_cut_calls_less_disc() -> None:
     prepared = prepare(bright_box((1.0, 1.0, 1.0))[0])
     level = float(prepared.image.array.max() + prepared.image.array.min()) / 2
     counts = [
-        segment(prepared, threshold(level), SegmentConfig(window=(32, 64, 64), disc_cut=cut))
-        .mask(Tissue.DISC)
-        .sum()
+        segment([prepared], threshold(level), SegmentConfig(disc_cut=cut)).mask(Tissue.DISC).sum()
         for cut in (0.3, 0.5, 0.9)
     ]
     assert counts[0] > counts[1] > counts[2] > 0
+
+
+def test_views_on_shifted_voxels_agree_where_the_image_is_smooth() -> None:
+    image, truth = bright_box((1.0, 1.0, 1.0))
+    shifts = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5))
+    views = [prepare(image, PrepareConfig(order=3, shift=shift)) for shift in shifts]
+    first, second = (view.image.grid for view in views)
+    np.testing.assert_allclose(second.to_world(np.zeros(3)), first.to_world(np.array(shifts[1])), atol=1e-9)
+    level = float(views[0].image.array.max() + views[0].image.array.min()) / 2
+    both, one = (segment(seen, threshold(level)).mask(Tissue.DISC) for seen in (views, views[:1]))
+    assert 2 * (both & truth).sum() / (both.sum() + truth.sum()) > 0.9
+    assert 2 * (both & one).sum() / (both.sum() + one.sum()) > 0.97
+
+
+def test_every_second_view_is_seen_mirrored_and_turned_back() -> None:
+    def slope(windows: Tensor) -> Tensor:
+        """Tell the place along L, whatever the image."""
+        logits = torch.zeros(len(windows), len(Tissue), *windows.shape[2:])
+        logits[:, Tissue.DISC] = torch.linspace(-3, 3, windows.shape[2])[None, :, None, None]
+        return logits
+
+    image = Volume(Grid.from_spacing((16, 32, 32), (1.4, 1.2, 1.5)), np.arange(16384.0).reshape(16, 32, 32))
+    view = prepare(image)
+    once, mirrored = view_probabilities([view, view], slope, SegmentConfig())
+    assert np.ptp(once[Tissue.DISC]) > 0.5
+    np.testing.assert_allclose(mirrored, once[:, ::-1], atol=1e-6)

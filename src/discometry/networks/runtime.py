@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["Engine", "Predictor", "build_predictor", "predict_probabilities"]
+__all__ = ["Engine", "Predictor", "build_predictor", "predict_probabilities", "widest_window"]
 
 Predictor = Callable[[Tensor], Tensor]
 """A network ready to run: Bx1xLxPxS image on the CPU to BxCxLxPxS logits on the CPU."""
@@ -57,7 +59,9 @@ def _openvino(network: nn.Module) -> Predictor:
 
 
 def _torch(network: nn.Module, device: str) -> Predictor:
-    network = network.to(device).to(memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+    network = copy.deepcopy(network).to(device).eval()
+    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    _normalise_channels_last(network)
 
     def predict(windows: Tensor) -> Tensor:
         logits: Tensor = network(windows.to(device))
@@ -66,14 +70,62 @@ def _torch(network: nn.Module, device: str) -> Predictor:
     return predict
 
 
+class _InstanceNorm(nn.Module):
+    """Instance normalisation without weights that keeps channels last, where torch's own copies."""
+
+    def __init__(self, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Normalise BxCxLxPxS, each channel of each image by itself."""
+        return torch.cat(
+            [F.batch_norm(one, None, None, training=True, eps=self.eps) for one in torch.split(batch, 1)]
+        )
+
+
+def _normalise_channels_last(module: nn.Module) -> None:
+    """Replace, below a module, every instance normalisation that has no weights."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.InstanceNorm3d) and not child.affine and not child.track_running_stats:
+            setattr(module, name, _InstanceNorm(child.eps))
+        else:
+            _normalise_channels_last(child)
+
+
+def widest_window(
+    shape: tuple[int, ...], *, divisor: tuple[int, int, int], overlap: float, most_voxels: float
+) -> tuple[int, int, int]:
+    """Give the sides of windows that cover an image evenly, as few as hold no more than ``most_voxels`` each.
+
+    Parameters
+    ----------
+    shape
+        Sides of the image, LxPxS.
+    divisor
+        Numbers that the windows' sides divide by, which may keep them above ``most_voxels``.
+    overlap
+        Part of a window that it shares with the next.
+    most_voxels
+        Most voxels of a window.
+    """
+    counts = np.ones(3, dtype=int)
+    while True:
+        covered = np.array(shape) / (1 + (counts - 1) * (1 - overlap))
+        steps = np.ceil(covered / divisor - 1e-9).astype(int)
+        if np.prod(steps * divisor, dtype=float) <= most_voxels or steps.max() == 1:
+            i, j, k = (int(side) for side in steps * divisor)
+            return i, j, k
+        counts[np.argmax(np.where(steps > 1, steps * divisor, 0))] += 1
+
+
 def predict_probabilities(
     predictor: Predictor,
-    image: NDArray[np.float32],
+    images: NDArray[np.float32],
     *,
     window: tuple[int, int, int],
     divisor: tuple[int, int, int],
     overlap: float = 0.25,
-    mirror: bool = False,
     on_windows: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Give the tissue probabilities of every voxel.
@@ -85,29 +137,29 @@ def predict_probabilities(
     ----------
     predictor
         The network, from :func:`build_predictor`.
-    image
-        Normalised intensities, LxPxS.
+    images
+        Normalised intensities, NxLxPxS. On a CPU two take little longer than one.
     window
-        Window sides in voxels, each a multiple of its ``divisor``.
+        Longest window sides in voxels.
     divisor
         Numbers that the input's sides must divide by.
     overlap
         Part of a window that it shares with the next, 0 to below 1.
-    mirror
-        Average the network's answer with that to the image mirrored left-right: twice the time.
     on_windows
         Called with the number of windows done, and of all, after each run of the network.
 
     Returns
     -------
     ndarray
-        CxLxPxS float32, summing to one over C.
+        NxCxLxPxS float32, summing to one over C.
     """
+    from monai.inferers.utils import sliding_window_inference
+
     sides = [
-        min(side, step * -(-length // step))
-        for side, step, length in zip(window, divisor, image.shape, strict=True)
+        step * -(-min(side, length) // step)
+        for side, step, length in zip(window, divisor, images.shape[1:], strict=True)
     ]
-    total = _windows(image.shape, sides, overlap) * (2 if mirror else 1)
+    total = len(images) * _windows(images.shape[1:], sides, overlap)
     done = 0
 
     def predict(windows: Tensor) -> Tensor:
@@ -118,35 +170,22 @@ def predict_probabilities(
             on_windows(done, total)
         return logits
 
-    probabilities = _slid(predict, image, sides, overlap)
-    if mirror:
-        probabilities += _slid(predict, image[::-1], sides, overlap)[:, ::-1]
-        probabilities /= 2
+    with torch.inference_mode():
+        logits: Any = sliding_window_inference(
+            torch.from_numpy(np.ascontiguousarray(images))[:, None],
+            roi_size=sides,
+            sw_batch_size=2,  # torch takes its fast convolutions on a CPU only for two windows or more
+            predictor=predict,
+            overlap=overlap,
+            mode="gaussian",
+        )
+        probabilities: NDArray[np.float32] = torch.softmax(logits, dim=1).numpy()
     return probabilities
 
 
 def _windows(shape: tuple[int, ...], sides: list[int], overlap: float) -> int:
-    """Count the windows that MONAI's sliding window will look through."""
+    """Count the windows that MONAI's sliding window will look through in one image."""
     from monai.data.utils import dense_patch_slices
 
     padded = [max(side, length) for side, length in zip(sides, shape, strict=True)]
     return len(dense_patch_slices(padded, sides, [max(1, int(side * (1 - overlap))) for side in sides]))
-
-
-def _slid(
-    predictor: Predictor, image: NDArray[np.float32], sides: list[int], overlap: float
-) -> NDArray[np.float32]:
-    """Give the probabilities from all windows, blended."""
-    from monai.inferers.utils import sliding_window_inference
-
-    with torch.inference_mode():
-        logits = sliding_window_inference(
-            torch.from_numpy(np.ascontiguousarray(image))[None, None],
-            roi_size=sides,
-            sw_batch_size=2,  # torch takes its fast convolutions on a CPU only for two windows or more
-            predictor=predictor,
-            overlap=overlap,
-            mode="gaussian",
-        )
-        probabilities: NDArray[np.float32] = torch.softmax(logits[0], dim=0).numpy()
-    return probabilities

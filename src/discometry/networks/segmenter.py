@@ -43,7 +43,9 @@ class SegmenterConfig:
     spacing_mm: tuple[float, float, float] = (2.0, 0.9, 0.9)
     """Voxel size along L, P, S of the images that the network sees."""
     patch: tuple[int, int, int] = (24, 112, 112)
-    """Voxels along L, P, S of a training patch and of an inference window."""
+    """Voxels along L, P, S of a training patch."""
+    view_voxels: int = 2_500_000
+    """Most voxels that a segmenter sees at once when it is used; a locator sees patches."""
     disc_cut: float = 0.5
     """Share of the probability of disc and its strongest rival from which a voxel is disc. Training sets it
     such that the discs of its scans keep their volume."""
@@ -60,6 +62,8 @@ class SegmenterConfig:
             and all(1 <= value <= 1024 for value in sides)
             and all(0.05 <= step <= 50 for step in self.spacing_mm)
             and 0 < self.disc_cut < 1
+            and isinstance(self.view_voxels, int)
+            and 1 <= self.view_voxels <= 2**28
         )
         if not sane:
             raise InputError(

@@ -21,7 +21,7 @@ class LocateConfig:
     """Options of :func:`locate`."""
 
     window: tuple[int, int, int] = (16, 64, 64)
-    """Window sides along L, P, S in voxels of the coarse grid."""
+    """Longest window sides along L, P, S in voxels of the coarse grid."""
     divisor: tuple[int, int, int] = (8, 8, 8)
     """Numbers that the sides of a window must divide by."""
     overlap: float = 0.5
@@ -61,15 +61,16 @@ def locate(
     """
     config = config or LocateConfig()
     grid = prepared.image.grid
-    probabilities = predict_probabilities(
+    image = prepared.image.array
+    seen, mirrored = predict_probabilities(
         predictor,
-        prepared.image.array,
+        np.stack([image, image[::-1]]),  # so that a mirrored image has the mirrored region
         window=config.window,
         divisor=config.divisor,
         overlap=config.overlap,
-        mirror=True,  # so that a mirrored image has the mirrored region
         on_windows=on_windows,
     )
+    probabilities = (seen + mirrored[:, ::-1]) / 2
     disc = probabilities[Tissue.DISC] >= config.probability
     # Discs lie within a disc's height of bone; a lone spot elsewhere would stretch the box for nothing.
     bone = probabilities[Tissue.VERTEBRA] >= 0.5

@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from discometry.core.errors import InputError
 from discometry.core.records import Prepared, Region
+from discometry.core.sampling import sample_along_axes
 from discometry.core.volume import Grid, Volume
 
-__all__ = ["PrepareConfig", "normalise", "prepare", "smooth_for", "working_grid"]
+__all__ = ["PrepareConfig", "normalise", "prepare", "working_grid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,9 @@ class PrepareConfig:
     percentiles: tuple[float, float] = (0.5, 99.5)
     """Intensities beyond these percentiles of the image are clipped."""
     order: Literal[1, 3] = 1
-    """Degree of the splines between samples: 1 is linear and quick, 3 keeps what the scanner saw."""
+    """Degree of the splines between samples: 1 is linear, 3 keeps what the scanner saw."""
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """How far the working voxels are moved along L, P, S, in parts of their sides."""
 
 
 _STEP = 4
@@ -55,6 +57,7 @@ def prepare(image: Volume, config: PrepareConfig | None = None, *, region: Regio
     if region is not None:
         grid = _around(region, grid)
         source, part = _near(source, grid), region.crop(source).grid
+    grid = _moved(grid, config.shift)
     array = source.array.astype(np.float32)
     if not np.isfinite(array).all():
         raise InputError(
@@ -62,7 +65,7 @@ def prepare(image: Volume, config: PrepareConfig | None = None, *, region: Regio
             expected="finite intensities",
             action="replace them, for instance by the background's value",
         )
-    sampled = _resample(array, source.grid, grid, config.order)
+    sampled = sample_along_axes(array, source.grid, grid, order=config.order, average=True)
     return Prepared(
         Volume(grid, normalise(sampled, percentiles=config.percentiles)), source=image.grid, part=part
     )
@@ -115,29 +118,19 @@ def _around(region: Region, grid: Grid) -> Grid:
     )
 
 
+def _moved(grid: Grid, shift: tuple[float, float, float]) -> Grid:
+    """Move a grid by parts of its voxels."""
+    return Grid.from_spacing(
+        grid.shape,
+        grid.spacing_mm,
+        origin_mm=grid.to_world(np.array(shift)).tolist(),
+        direction=grid.direction,
+    )
+
+
 def _near(source: Volume, grid: Grid) -> Volume:
     """Cut out of a volume what is sampled for a grid along the same axes."""
     step, start = grid.sampling_in(source.grid)
     low = np.floor(start) - _MARGIN
     high = np.ceil(start + step * (np.array(grid.shape) - 1)) + _MARGIN + 1
     return source.cropped(low.astype(int).tolist(), high.astype(int).tolist())
-
-
-def smooth_for(array: NDArray[np.float32], step: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Average around the samples that will be taken every ``step`` voxels (3,) of the array."""
-    sigma = np.where(step > 1, 0.4 * np.sqrt(np.maximum(step**2 - 1, 0)), 0)
-    if not sigma.any():
-        return array
-    smooth: NDArray[np.float32] = ndimage.gaussian_filter(array, sigma, mode="nearest")
-    return smooth
-
-
-def _resample(
-    array: NDArray[np.float32], source: Grid, target: Grid, order: Literal[1, 3]
-) -> NDArray[np.float32]:
-    """Sample ``array`` by splines on a target grid with the same axes, after averaging finer sides."""
-    step, start = target.sampling_in(source)
-    sampled: NDArray[np.float32] = ndimage.affine_transform(
-        smooth_for(array, step), step, offset=start, output_shape=target.shape, order=order, mode="nearest"
-    )
-    return sampled

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from discometry.core.anatomy import Tissue
 from discometry.core.records import Prepared, Segmentation
+from discometry.core.sampling import sample_along_axes
 from discometry.core.volume import Grid, Volume
-from discometry.networks.runtime import Predictor, predict_probabilities
+from discometry.networks.runtime import Predictor, predict_probabilities, widest_window
 
-__all__ = ["SegmentConfig", "most_probable", "segment", "weigh_disc"]
+__all__ = ["SegmentConfig", "most_probable", "segment", "view_probabilities", "weigh_disc"]
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentConfig:
     """Options of :func:`segment`."""
 
-    window: tuple[int, int, int] = (24, 112, 112)
-    """Window sides along L, P, S in voxels of the working grid."""
+    most_voxels: int = 2_500_000
+    """Most working voxels that the network sees at once; most regions have fewer."""
     divisor: tuple[int, int, int] = (8, 16, 16)
     """Numbers that the sides of a window must divide by."""
     overlap: float = 0.25
     """Part of a window that it shares with the next."""
-    mirror: bool = True
-    """Look at the image twice, once mirrored left-right, and average."""
     disc_cut: float = 0.5
     """Share of the probability of disc and its strongest rival from which a voxel is disc."""
 
 
 def segment(
-    prepared: Prepared,
+    views: Sequence[Prepared],
     predictor: Predictor,
     config: SegmentConfig | None = None,
     *,
@@ -44,13 +42,14 @@ def segment(
 
     The most probable one is taken, disc from ``disc_cut`` on.
 
-    Probabilities, not labels, are interpolated to the input grid, so that boundaries fall between the
-    working voxels and thin structures survive. What was not prepared is background.
+    Probabilities, not labels, are interpolated to the input grid and averaged there, so that boundaries fall
+    between the working voxels and thin structures survive. What was not prepared is background.
 
     Parameters
     ----------
-    prepared
-        The image, or the part of it that shows the spine, at the network's spacing.
+    views
+        The image, or the part of it that shows the spine, at the network's spacing: once, or again on voxels
+        that are shifted. The network sees every second view mirrored left-right.
     predictor
         The network.
     config
@@ -59,38 +58,57 @@ def segment(
         Called with the number of windows done, and of all.
     """
     config = config or SegmentConfig()
-    probabilities = predict_probabilities(
-        predictor,
-        prepared.image.array,
-        window=config.window,
-        divisor=config.divisor,
-        overlap=config.overlap,
-        mirror=config.mirror,
-        on_windows=on_windows,
-    )
-    weigh_disc(probabilities, config.disc_cut)
-    found = most_probable(probabilities, prepared.image.grid, prepared.part)
-    whole = Volume(prepared.source, np.broadcast_to(np.uint8(0), prepared.source.shape)).oriented().grid
-    first = np.rint(whole.to_index(np.array(prepared.part.origin_mm))).astype(int)
+    probabilities = view_probabilities(views, predictor, config, on_windows=on_windows)
+    source, part = views[0].source, views[0].part
+    found = most_probable(probabilities, [view.image.grid for view in views], part)
+    whole = Volume(source, np.broadcast_to(np.uint8(0), source.shape)).oriented().grid
+    first = np.rint(whole.to_index(np.array(part.origin_mm))).astype(int)
     tissue = np.zeros(whole.shape, dtype=np.uint8)
     tissue[tuple(slice(a, a + n) for a, n in zip(first, found.shape, strict=True))] = found
-    return Segmentation(Volume(whole, tissue).like(prepared.source))
+    return Segmentation(Volume(whole, tissue).like(source))
+
+
+def view_probabilities(
+    views: Sequence[Prepared],
+    predictor: Predictor,
+    config: SegmentConfig,
+    *,
+    on_windows: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Give the weighed probabilities of every view of :func:`segment`, NxCxLxPxS, on its own voxels."""
+    seen = np.stack([view.image.array for view in views])
+    seen[1::2] = seen[1::2, ::-1].copy()
+    window = widest_window(
+        seen.shape[1:], divisor=config.divisor, overlap=config.overlap, most_voxels=config.most_voxels
+    )
+    probabilities = predict_probabilities(
+        predictor,
+        seen,
+        window=window,
+        divisor=config.divisor,
+        overlap=config.overlap,
+        on_windows=on_windows,
+    )
+    probabilities[1::2] = probabilities[1::2, :, ::-1].copy()
+    weigh_disc(probabilities, config.disc_cut)
+    return probabilities
 
 
 def weigh_disc(probabilities: NDArray[np.float32], disc_cut: float) -> None:
     """Weigh, in place, what is disc so that it is the most probable from a share of ``disc_cut`` on."""
-    probabilities[Tissue.DISC] *= (1 - disc_cut) / disc_cut
+    probabilities[:, Tissue.DISC] *= (1 - disc_cut) / disc_cut
 
 
-def most_probable(probabilities: NDArray[np.float32], working: Grid, target: Grid) -> NDArray[np.uint8]:
-    """Interpolate one class at a time on the target grid and keep the greatest; memory stays at two maps."""
-    step, start = target.sampling_in(working)
+def most_probable(
+    probabilities: NDArray[np.float32], grids: Sequence[Grid], target: Grid
+) -> NDArray[np.uint8]:
+    """Add up the views, NxCxLxPxS, on the target grid, one class at a time, and keep the greatest."""
     best = np.full(target.shape, -1.0, dtype=np.float32)
     tissue = np.zeros(target.shape, dtype=np.uint8)
-    for index, probability in enumerate(probabilities):
-        on_target = ndimage.affine_transform(
-            probability, step, offset=start, output_shape=target.shape, order=1, mode="nearest"
-        )
+    for index in range(probabilities.shape[1]):
+        on_target = np.zeros(target.shape, dtype=np.float32)
+        for view, grid in zip(probabilities[:, index], grids, strict=True):
+            on_target += sample_along_axes(view, grid, target, order=1)
         better = on_target > best
         best[better] = on_target[better]
         tissue[better] = index

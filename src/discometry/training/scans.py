@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from discometry.core.anatomy import DISC_LABEL_BASE, Tissue, detect_convention
 from discometry.core.errors import InputError
 from discometry.core.phantom import phantom_grid, sample_phantom
 from discometry.core.phantom_anatomy import TISSUE_OF, Structure
 from discometry.core.phantom_paint import paint, structure_of_code
+from discometry.core.sampling import smoothing_sigma
 from discometry.core.volume import Volume
 from discometry.io.headers import has_suffix
 from discometry.io.images import check_image, check_same_grid, read_image, read_mask
-from discometry.stages.prepare import PrepareConfig, normalise, smooth_for
+from discometry.stages.prepare import PrepareConfig, normalise
 
 __all__ = ["IGNORED", "MAYBE_SACRUM", "Scan", "phantom_scans", "read_scans", "split_patients"]
 
@@ -76,7 +78,8 @@ def read_scans(folder: Path, *, spacing_mm: tuple[float, float, float]) -> list[
         source = image.oriented()
         spacing = source.grid.spacing_mm
         array = normalise(source.array.astype(np.float32), percentiles=PrepareConfig().percentiles)
-        array = smooth_for(array, np.array(spacing_mm) / np.array(spacing))
+        sigma = smoothing_sigma(np.array(spacing_mm) / np.array(spacing))
+        array = ndimage.gaussian_filter(array, sigma, mode="nearest")
         name = path.name.split(".")[0]
         scans.append(Scan(name, name.split("_")[0], spacing, tissue_of_mask(mask.oriented()), image=array))
     if not scans:
