@@ -13,7 +13,7 @@ demo: venv ## Analyse a made-up spine with the shipped models and write a report
 	@$(BIN)/discometry demo --out results/demo
 
 test: venv ## Run all tests, doctests and snippets, with branch coverage
-	@$(BIN)/python -m pytest --cov --doctest-modules src tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --doctest-modules src tests
 
 check: venv ## Check style, types and the direction of imports
 	@$(BIN)/ruff check

@@ -130,7 +130,7 @@ def analyse_image(study: str, image: Volume, models: Models, *, progress: Progre
 
 def segment_config(network: SegmenterConfig) -> SegmentConfig:
     """Give the options that suit a network."""
-    return SegmentConfig(divisor=network.divisor, most_voxels=network.view_voxels, disc_cut=network.disc_cut)
+    return SegmentConfig(divisor=network.divisor, longest=network.view, disc_cut=network.disc_cut)
 
 
 def spine_views(image: Volume, models: Models, watch: Watch | None = None) -> list[Prepared]:

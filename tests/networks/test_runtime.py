@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from discometry.networks.runtime import build_predictor, predict_probabilities, widest_window
+from discometry.networks.runtime import build_predictor, even_window, predict_probabilities
 from discometry.networks.segmenter import SegmenterConfig, build_segmenter
 
 WINDOW, DIVISOR = (16, 32, 32), (8, 16, 16)
@@ -69,15 +69,15 @@ def test_openvino_and_torch_agree_at_any_size_and_batch() -> None:
 @given(
     shape=st.tuples(*[st.integers(1, 600)] * 3),
     overlap=st.sampled_from([0.0, 0.25, 0.5]),
-    most_voxels=st.integers(10_000, 3_000_000),
+    longest=st.tuples(*[st.integers(1, 300)] * 3),
 )
-def test_windows_are_few_and_none_is_too_large(
-    shape: tuple[int, int, int], overlap: float, most_voxels: int
+def test_windows_are_few_and_none_is_too_long(
+    shape: tuple[int, int, int], overlap: float, longest: tuple[int, int, int]
 ) -> None:
-    sides = widest_window(shape, divisor=DIVISOR, overlap=overlap, most_voxels=most_voxels)
-    assert not any(side % step for side, step in zip(sides, DIVISOR, strict=True))
-    assert all(side < length + step for side, length, step in zip(sides, shape, DIVISOR, strict=True))
-    assert np.prod(sides) <= most_voxels or sides == DIVISOR
-    whole = [-(-length // step) * step for length, step in zip(shape, DIVISOR, strict=True)]
-    if np.prod(whole) <= most_voxels:
-        assert sides == tuple(whole)
+    sides = even_window(shape, longest=longest, divisor=DIVISOR, overlap=overlap)
+    for side, length, most, step in zip(sides, shape, longest, DIVISOR, strict=True):
+        assert side % step == 0
+        assert side < length + step
+        assert side <= max(most, step)
+        if length + step <= most:
+            assert side >= length

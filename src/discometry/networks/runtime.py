@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
@@ -13,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["Engine", "Predictor", "build_predictor", "predict_probabilities", "widest_window"]
+__all__ = ["Engine", "Predictor", "build_predictor", "even_window", "predict_probabilities"]
 
 Predictor = Callable[[Tensor], Tensor]
 """A network ready to run: Bx1xLxPxS image on the CPU to BxCxLxPxS logits on the CPU."""
@@ -93,30 +95,37 @@ def _normalise_channels_last(module: nn.Module) -> None:
             _normalise_channels_last(child)
 
 
-def widest_window(
-    shape: tuple[int, ...], *, divisor: tuple[int, int, int], overlap: float, most_voxels: float
+def even_window(
+    shape: tuple[int, ...],
+    *,
+    longest: tuple[int, int, int],
+    divisor: tuple[int, int, int],
+    overlap: float,
 ) -> tuple[int, int, int]:
-    """Give the sides of windows that cover an image evenly, as few as hold no more than ``most_voxels`` each.
+    """Give the sides of windows that cover an image evenly, as few as may be.
 
     Parameters
     ----------
     shape
         Sides of the image, LxPxS.
+    longest
+        Longest sides of a window; one divisor is always allowed.
     divisor
-        Numbers that the windows' sides divide by, which may keep them above ``most_voxels``.
+        Numbers that the windows' sides divide by.
     overlap
-        Part of a window that it shares with the next.
-    most_voxels
-        Most voxels of a window.
+        Part of a window that it shares with the next, 0 to below 1.
     """
-    counts = np.ones(3, dtype=int)
-    while True:
-        covered = np.array(shape) / (1 + (counts - 1) * (1 - overlap))
-        steps = np.ceil(covered / divisor - 1e-9).astype(int)
-        if np.prod(steps * divisor, dtype=float) <= most_voxels or steps.max() == 1:
-            i, j, k = (int(side) for side in steps * divisor)
-            return i, j, k
-        counts[np.argmax(np.where(steps > 1, steps * divisor, 0))] += 1
+
+    def side(length: int, most: int, step: int) -> int:
+        for count in itertools.count(1):
+            covered = math.ceil(length / (1 + (count - 1) * (1 - overlap)) - 1e-9)
+            rounded = step * -(-covered // step)
+            if rounded <= max(most, step):
+                return rounded
+        raise AssertionError("some count is enough")
+
+    i, j, k = map(side, shape, longest, divisor)
+    return i, j, k
 
 
 def predict_probabilities(

@@ -44,26 +44,24 @@ class SegmenterConfig:
     """Voxel size along L, P, S of the images that the network sees."""
     patch: tuple[int, int, int] = (24, 112, 112)
     """Voxels along L, P, S of a training patch."""
-    view_voxels: int = 2_500_000
-    """Most voxels that a segmenter sees at once when it is used; a locator sees patches."""
+    view: tuple[int, int, int] = (48, 160, 256)
+    """Most voxels along L, P, S that a segmenter sees at once when it is used; a locator sees patches."""
     disc_cut: float = 0.5
     """Share of the probability of disc and its strongest rival from which a voxel is disc. Training sets it
     such that the discs of its scans keep their volume."""
 
     def __post_init__(self) -> None:
-        sides = (*self.first_stride, *self.window, *self.patch)
+        sides = (*self.first_stride, *self.window, *self.patch, *self.view)
         whole = (self.width, self.levels, *sides)
         sane = (
             all(isinstance(value, int) for value in whole)
-            and len(sides) == 9
+            and len(sides) == 12
             and len(self.spacing_mm) == 3
             and 2 <= self.width <= _MOST_WIDTH[self.architecture]
             and 2 <= self.levels <= 8
             and all(1 <= value <= 1024 for value in sides)
             and all(0.05 <= step <= 50 for step in self.spacing_mm)
             and 0 < self.disc_cut < 1
-            and isinstance(self.view_voxels, int)
-            and 1 <= self.view_voxels <= 2**28
         )
         if not sane:
             raise InputError(

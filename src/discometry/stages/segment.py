@@ -12,7 +12,7 @@ from discometry.core.anatomy import Tissue
 from discometry.core.records import Prepared, Segmentation
 from discometry.core.sampling import sample_along_axes
 from discometry.core.volume import Grid, Volume
-from discometry.networks.runtime import Predictor, predict_probabilities, widest_window
+from discometry.networks.runtime import Predictor, even_window, predict_probabilities
 
 __all__ = ["SegmentConfig", "most_probable", "segment", "view_probabilities", "weigh_disc"]
 
@@ -21,8 +21,8 @@ __all__ = ["SegmentConfig", "most_probable", "segment", "view_probabilities", "w
 class SegmentConfig:
     """Options of :func:`segment`."""
 
-    most_voxels: int = 2_500_000
-    """Most working voxels that the network sees at once; most regions have fewer."""
+    longest: tuple[int, int, int] = (48, 160, 256)
+    """Most working voxels along L, P, S that the network sees at once; most regions have fewer."""
     divisor: tuple[int, int, int] = (8, 16, 16)
     """Numbers that the sides of a window must divide by."""
     overlap: float = 0.25
@@ -78,8 +78,8 @@ def view_probabilities(
     """Give the weighed probabilities of every view of :func:`segment`, NxCxLxPxS, on its own voxels."""
     seen = np.stack([view.image.array for view in views])
     seen[1::2] = seen[1::2, ::-1].copy()
-    window = widest_window(
-        seen.shape[1:], divisor=config.divisor, overlap=config.overlap, most_voxels=config.most_voxels
+    window = even_window(
+        seen.shape[1:], longest=config.longest, divisor=config.divisor, overlap=config.overlap
     )
     probabilities = predict_probabilities(
         predictor,

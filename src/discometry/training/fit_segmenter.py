@@ -20,7 +20,7 @@ from discometry.core.anatomy import Tissue
 from discometry.core.errors import BundleError, InputError
 from discometry.core.scores import iou
 from discometry.io.bundle import Component, check_bundle_folder, write_component
-from discometry.networks.runtime import build_predictor, predict_probabilities, widest_window
+from discometry.networks.runtime import build_predictor, even_window, predict_probabilities
 from discometry.networks.segmenter import (
     SegmenterConfig,
     build_segmenter,
@@ -94,7 +94,7 @@ PRESETS: Mapping[str, SegmenterTraining] = MappingProxyType(
                 width=12,
                 spacing_mm=(1.4, 1.2, 1.5),
                 patch=(32, 96, 96),
-                view_voxels=32 * 96 * 96,
+                view=(32, 96, 96),
             ),
             loss="binary_cross_entropy",
             loop=LoopConfig(epochs=200, patience=15, learning_rate=4e-4, schedule="constant"),
@@ -188,9 +188,7 @@ def _first_network(config: SegmenterTraining, start: Component | None) -> nn.Mod
         network = build_segmenter(config.network)
     if start is not None:
         trained, found = load_segmenter(start)
-        free = {
-            name: getattr(config.network, name) for name in ("patch", "view_voxels", "spacing_mm", "disc_cut")
-        }
+        free = {name: getattr(config.network, name) for name in ("patch", "view", "spacing_mm", "disc_cut")}
         if replace(found, **free) != config.network:
             raise BundleError(
                 f"a network to start from that is {found}",
@@ -302,9 +300,7 @@ def _predictions(
     predictor = build_predictor(network, device=str(next(network.parameters()).device))
     for scan in scans:
         assert scan.image is not None  # whole_scan gives even a phantom its intensities
-        window = widest_window(
-            scan.image.shape, divisor=config.divisor, overlap=0.0, most_voxels=config.view_voxels
-        )
+        window = even_window(scan.image.shape, longest=config.view, divisor=config.divisor, overlap=0.0)
         (probabilities,) = predict_probabilities(
             predictor, scan.image[None], window=window, divisor=config.divisor, overlap=0.0
         )
