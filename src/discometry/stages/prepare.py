@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from discometry.core.errors import InputError
 from discometry.core.records import Prepared, Region
-from discometry.core.sampling import sample_along_axes
 from discometry.core.volume import Grid, Volume
+from discometry.sampling import sample_along_axes
 
 __all__ = ["PrepareConfig", "normalise", "prepare", "working_grid"]
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from discometry.core.anatomy import Tissue
 from discometry.core.records import Prepared, Segmentation
-from discometry.core.sampling import sample_along_axes
 from discometry.core.volume import Grid, Volume
 from discometry.networks.runtime import Predictor, even_window, predict_probabilities
+from discometry.sampling import sample_along_axes
 
 __all__ = ["SegmentConfig", "most_probable", "segment", "view_probabilities", "weigh_disc"]
 

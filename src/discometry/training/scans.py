@@ -15,10 +15,10 @@ from discometry.core.errors import InputError
 from discometry.core.phantom import phantom_grid, sample_phantom
 from discometry.core.phantom_anatomy import TISSUE_OF, Structure
 from discometry.core.phantom_paint import paint, structure_of_code
-from discometry.core.sampling import smoothing_sigma
 from discometry.core.volume import Volume
 from discometry.io.headers import has_suffix
 from discometry.io.images import check_image, check_same_grid, read_image, read_mask
+from discometry.sampling import smoothing_sigma
 from discometry.stages.prepare import PrepareConfig, normalise
 
 __all__ = ["IGNORED", "MAYBE_SACRUM", "Scan", "phantom_scans", "read_scans", "split_patients"]

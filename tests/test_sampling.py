@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from discometry.core.sampling import sample_along_axes, smoothing_sigma
 from discometry.core.volume import Grid
+from discometry.sampling import sample_along_axes, smoothing_sigma
 
 sides = st.tuples(*[st.integers(2, 24)] * 3)
 spacings = st.tuples(*[st.floats(0.4, 4.0)] * 3)
