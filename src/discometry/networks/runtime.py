@@ -117,12 +117,9 @@ def even_window(
     """
 
     def side(length: int, most: int, step: int) -> int:
-        for count in itertools.count(1):
-            covered = math.ceil(length / (1 + (count - 1) * (1 - overlap)) - 1e-9)
-            rounded = step * -(-covered // step)
-            if rounded <= max(most, step):
-                return rounded
-        raise AssertionError("some count is enough")
+        least = (length / (1 + further * (1 - overlap)) for further in itertools.count())
+        rounded = (step * math.ceil(needed / step - 1e-9) for needed in least)
+        return next(long for long in rounded if long <= max(most, step))
 
     i, j, k = map(side, shape, longest, divisor)
     return i, j, k
@@ -147,7 +144,7 @@ def predict_probabilities(
     predictor
         The network, from :func:`build_predictor`.
     images
-        Normalised intensities, NxLxPxS. On a CPU two take little longer than one.
+        Normalised intensities, NxLxPxS. With torch on a CPU two take little longer than one.
     window
         Longest window sides in voxels.
     divisor
