@@ -57,8 +57,7 @@ def main() -> None:
                 print(f"| {preset} | {count:.1f} M | {batch} | {name} | {row}", flush=True)
     print("\n| preset | engine | made ready s | forward s a patch |\n|---|---|---|---|")
     for preset, training in PRESETS.items():
-        swin = training.network.architecture == "swin_unetr_v2"  # which runs on torch alone
-        for engine in ("torch",) if swin else ("torch", "openvino"):
+        for engine in ("torch", "openvino") if training.network.traceable else ("torch",):
             network = build_segmenter(training.network)
             start = time.perf_counter()
             predictor = build_predictor(network, engine=engine)  # type: ignore[arg-type]

@@ -53,15 +53,14 @@ class Models:
     bundle: Bundle
     device: str = "cpu"
     engine: Engine = "torch"
-    """What runs the segmenters on a CPU. SwinUNETR always takes torch: traced for OpenVINO, it would know one
-    size of windows only."""
+    """What runs the segmenters on a CPU; those that are not traceable always take torch."""
     _ready: dict[str, tuple[Predictor, SegmenterConfig]] = field(default_factory=dict, repr=False)
 
     def segmenter(self, name: str = "segmenter") -> tuple[Predictor, SegmenterConfig]:
         """Build the segmenter, or the coarse ``locator``, ready to run."""
         if name not in self._ready:
             network, config = load_segmenter(self.bundle.component(name))
-            engine = "torch" if config.architecture == "swin_unetr_v2" else self.engine
+            engine = self.engine if config.traceable else "torch"
             self._ready[name] = build_predictor(network, engine=engine, device=self.device), config
         return self._ready[name]
 

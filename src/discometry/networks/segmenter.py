@@ -78,6 +78,11 @@ class SegmenterConfig:
         i, j, k = (first * 2 ** (self.levels - 2) for first in self.first_stride)
         return i, j, k
 
+    @property
+    def traceable(self) -> bool:
+        """Whether the network, once traced for OpenVINO, takes windows of any size: SwinUNETR does not."""
+        return self.architecture != "swin_unetr_v2"
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SegmenterConfig:
         """Rebuild a config from its JSON form."""
