@@ -79,5 +79,7 @@ def test_windows_are_few_and_none_is_too_long(
         assert side % step == 0
         assert side < length + step
         assert side <= max(most, step)
-        if length + step <= most:
-            assert side >= length
+        further = max(0, int(np.ceil((length - side) / (side * (1 - overlap)) - 1e-9)))
+        if further:  # one window fewer would be too long
+            needed = length / (1 + (further - 1) * (1 - overlap))
+            assert step * np.ceil(needed / step - 1e-9) > max(most, step)

@@ -46,3 +46,20 @@ def test_the_region_holds_the_discs_and_leaves_the_rest() -> None:
 def test_bone_without_discs_is_no_lumbar_spine() -> None:
     with pytest.raises(InputError, match="no lumbar spine"):
         locate(prepare(scan(disc=False), PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), by_brightness)
+
+
+def test_a_mirrored_image_has_the_mirrored_region() -> None:
+    def one_sided(windows: Tensor) -> Tensor:
+        """Miss discs in the half of each window that comes last along L."""
+        logits = by_brightness(windows)
+        logits[:, Tissue.DISC, windows.shape[2] // 2 :] = -9.0
+        return logits
+
+    image = scan()
+    seen, mirrored = (
+        locate(prepare(volume, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), one_sided).corners_lps
+        for volume in (image, image.with_array(image.array[::-1].copy()))
+    )
+    middle = image.grid.to_world((np.array(image.grid.shape) - 1) / 2)[0]
+    np.testing.assert_allclose(np.sort(2 * middle - mirrored[:, 0]), np.sort(seen[:, 0]), atol=1e-6)
+    np.testing.assert_allclose(mirrored[:, 1:], seen[:, 1:], atol=1e-6)
