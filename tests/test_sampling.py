@@ -9,28 +9,39 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from discometry.core.volume import Grid
-from discometry.sampling import sample_along_axes, smoothing_sigma
+from discometry.sampling import sampler, smoothing_sigma
 
 sides = st.tuples(*[st.integers(2, 24)] * 3)
 spacings = st.tuples(*[st.floats(0.4, 4.0)] * 3)
 
 
-@given(source=sides, target=sides, spacing=spacings, wanted=spacings, order=st.sampled_from([1, 3]))
+@given(
+    source=sides,
+    target=sides,
+    spacing=spacings,
+    wanted=spacings,
+    order=st.sampled_from([1, 3]),
+    turn=st.sampled_from([0.0, 0.3]),
+)
 def test_it_is_scipys_affine_transform(
     source: tuple[int, int, int],
     target: tuple[int, int, int],
     spacing: tuple[float, float, float],
     wanted: tuple[float, float, float],
     order: Literal[1, 3],
+    turn: float,
 ) -> None:
     array = np.random.default_rng(0).standard_normal(source).astype(np.float32)
     before = Grid.from_spacing(source, spacing, origin_mm=(1.0, -2.0, 3.0))
-    after = Grid.from_spacing(target, wanted, origin_mm=(0.3, -1.0, 2.0))
-    step, start = after.sampling_in(before)
+    cos, sin = np.cos(turn), np.sin(turn)
+    axes = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
+    after = Grid.from_spacing(target, wanted, origin_mm=(0.3, -1.0, 2.0), direction=axes)
+    matrix = np.diag(1 / np.array(spacing)) @ axes @ np.diag(wanted)
+    start = before.to_index(np.array(after.origin_mm))
     expected = ndimage.affine_transform(
-        array, step, offset=start, output_shape=target, order=order, mode="nearest"
+        array, matrix, offset=start, output_shape=target, order=order, mode="nearest"
     )
-    found = sample_along_axes(array, before, after, order=order)
+    found = sampler(before, after, order=order)(array)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
@@ -40,6 +51,6 @@ def test_fine_sides_are_averaged_when_asked() -> None:
     before = Grid.from_spacing(array.shape, (1.0, 1.0, 1.0))
     after = Grid.from_spacing((10, 12, 12), (4.0, 1.0, 1.0))
     smooth = ndimage.gaussian_filter(array, smoothing_sigma(np.array([4.0, 1.0, 1.0])), mode="nearest")
-    found = sample_along_axes(array, before, after, order=1, average=True)
+    found = sampler(before, after, order=1, average=True)(array)
     np.testing.assert_allclose(found, smooth[::4], atol=1e-5)
     assert smoothing_sigma(np.array([4.0, 1.0, 0.5])) == pytest.approx([0.4 * np.sqrt(15), 0, 0])

@@ -61,7 +61,9 @@ class Models:
         if name not in self._ready:
             network, config = load_segmenter(self.bundle.component(name))
             engine = self.engine if config.traceable else "torch"
-            self._ready[name] = build_predictor(network, engine=engine, device=self.device), config
+            spin = name == "segmenter"  # the locator only points the way
+            predictor = build_predictor(network, engine=engine, device=self.device, spin=spin)
+            self._ready[name] = predictor, config
         return self._ready[name]
 
     def shape_coder(self) -> ShapeCoder:
@@ -85,9 +87,9 @@ Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and how much there is."""
 
 
-VIEWS = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5))
-"""How far the working voxels are shifted, in their own sides, for each look: a flat disc that falls
-badly between the voxels of one falls well on those of the other."""
+VIEWS = ((0.0, -1.25, -1.25), (0.0, 1.25, 1.25))
+"""How far the working voxels are shifted, in their own sides, for each look: a disc that falls badly between
+the voxels of one, or between the coarser ones within the network, falls well on those of the other."""
 
 
 @dataclass(frozen=True, slots=True)

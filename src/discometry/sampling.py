@@ -1,31 +1,38 @@
-"""Sampling an array on a grid along the same axes: one axis at a time, as three matrix products."""
+"""Sampling an array on another grid with the same first axis: as products with matrices made once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from discometry.core.volume import Grid
 
-__all__ = ["sample_along_axes", "smoothing_sigma"]
+__all__ = ["plane_within", "sampler", "smoothing_sigma"]
+
+FloatArray = NDArray[np.float64]
+Image = NDArray[np.float32]
+
+_PADDING = 12
+"""Voxels by which splines go on beyond the border, as in SciPy."""
 
 
-def sample_along_axes(
-    array: NDArray[np.float32], source: Grid, target: Grid, *, order: Literal[1, 3], average: bool = False
-) -> NDArray[np.float32]:
-    """Sample an array by splines on a grid of the same axes; beyond its borders it goes on as it ends.
+def sampler(
+    source: Grid, target: Grid, *, order: Literal[1, 3], average: bool = False
+) -> Callable[[Image], Image]:
+    """Give what samples arrays by splines on a grid that may be turned about the first axis.
 
-    The same as SciPy's ``affine_transform`` with mode ``nearest``, but quicker by an order of magnitude.
+    The same as SciPy's ``affine_transform`` with mode ``nearest``, which lets an array go on as it ends, but
+    quicker by an order of magnitude.
 
     Parameters
     ----------
-    array
-        Values on ``source``.
     source, target
-        Grids of the same axes.
+        Grids with the same first axis, and others in the same plane.
     order
         Degree of the splines.
     average
@@ -33,34 +40,113 @@ def sample_along_axes(
 
     Returns
     -------
-    ndarray
-        Values on ``target``, float32.
+    callable
+        Takes values on ``source``, gives them on ``target``, both float32.
     """
-    step, start = target.sampling_in(source)
-    sigma = smoothing_sigma(step) if average else np.zeros(3)
-    # The axis that shrinks most comes first, so that the others have less to do.
-    for axis in np.argsort(np.array(target.shape) / array.shape):
-        weights = _weights(
-            array.shape[axis], target.shape[axis], float(step[axis]), float(start[axis]), order, sigma[axis]
+    matrix = np.linalg.inv(source.affine[:3, :3]) @ target.affine[:3, :3]
+    start = source.to_index(np.array(target.origin_mm))
+    sigma = smoothing_sigma(np.array(target.spacing_mm) / source.spacing_mm) if average else np.zeros(3)
+    turned = np.abs(matrix[[1, 2], [2, 1]]).max() > 1e-9
+    steps: dict[int, Callable[[Image], Image]] = {
+        axis: partial(
+            _along,
+            axis,
+            _weights(
+                source.shape[axis],
+                target.shape[axis],
+                float(matrix[axis, axis]),
+                float(start[axis]),
+                order,
+                sigma[axis],
+            ),
         )
-        array = np.moveaxis(np.tensordot(weights, array, axes=(1, axis)), 0, axis)
-    return np.ascontiguousarray(array, dtype=np.float32)
+        for axis in ([0] if turned else [0, 1, 2])
+    }
+    if turned:
+        pad = _PADDING if order > 1 else 0
+        plane = _plane_weights(
+            matrix[1:, 1:], start[1:] + pad, np.array(source.shape[1:]) + 2 * pad, target.shape[1:], order
+        )
+        steps[1] = partial(_across, plane, target.shape[1:], sigma[1:], pad)
+    # What shrinks most comes first, so that the others have less to do.
+    first = sorted(steps, key=lambda axis: target.shape[axis] / source.shape[axis])
+
+    def sample(array: Image) -> Image:
+        for axis in first:
+            array = steps[axis](array)
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+    return sample
 
 
-def smoothing_sigma(step: NDArray[np.float64]) -> NDArray[np.float64]:
+def plane_within(grid: Grid, other: Grid, *, margin_mm: float = 0.0) -> NDArray[np.bool_]:
+    """Tell which places of the last two axes of a grid, PxS, lie within another that shares its first axis.
+
+    A margin counts what lies a little outside as within.
+    """
+    plane = np.stack(np.broadcast_arrays(0, *np.ogrid[: grid.shape[1], : grid.shape[2]]), axis=-1)
+    index = other.to_index(grid.to_world(plane))[..., 1:]
+    off = np.abs(index - (np.array(other.shape[1:]) - 1) / 2)  # from the other's middle
+    inside: NDArray[np.bool_] = np.all(
+        off <= np.array(other.shape[1:]) / 2 + margin_mm / np.array(other.spacing_mm[1:]), axis=-1
+    )
+    return inside
+
+
+def smoothing_sigma(step: FloatArray) -> FloatArray:
     """Give the spread (voxels) of the Gaussian to average with before every ``step``-th voxel is taken."""
-    sigma: NDArray[np.float64] = 0.4 * np.sqrt(np.maximum(step**2 - 1, 0))
+    sigma: FloatArray = 0.4 * np.sqrt(np.maximum(step**2 - 1, 0))
     return sigma
+
+
+def _along(axis: int, weights: Image, array: Image) -> Image:
+    """Sample along one axis."""
+    return np.moveaxis(np.tensordot(weights, array, axes=(1, axis)), 0, axis)
 
 
 def _weights(
     length: int, samples: int, step: float, start: float, order: Literal[1, 3], sigma: float
-) -> NDArray[np.float32]:
+) -> Image:
     """Give what each of ``length`` voxels counts for each sample: what SciPy makes of lone ones."""
     ones = np.eye(length)
     if sigma:
         ones = ndimage.gaussian_filter1d(ones, sigma, axis=0, mode="nearest")
-    weights: NDArray[np.float32] = ndimage.affine_transform(
+    weights: Image = ndimage.affine_transform(
         ones, [step, 1.0], offset=[start, 0.0], output_shape=(samples, length), order=order, mode="nearest"
     ).astype(np.float32)
     return weights
+
+
+def _across(
+    weights: sparse.csr_array, shape: tuple[int, int], sigma: FloatArray, pad: int, array: Image
+) -> Image:
+    """Sample in the plane of the last two axes; ``pad`` is zero where the splines go through the voxels."""
+    array = ndimage.gaussian_filter(array, (0, *sigma), mode="nearest")
+    if pad:
+        array = np.pad(array, ((0, 0), (pad, pad), (pad, pad)), mode="edge")
+        for axis in (1, 2):
+            array = ndimage.spline_filter1d(array, 3, axis, output=np.float32)
+    sampled = weights @ np.ascontiguousarray(array.reshape(len(array), -1).T)
+    return np.moveaxis(sampled.reshape(*shape, len(array)), -1, 0)
+
+
+def _plane_weights(
+    matrix: FloatArray, start: FloatArray, source: NDArray[np.intp], target: tuple[int, int], order: int
+) -> sparse.csr_array:
+    """Give what each spline of a plane, PxS, counts for each place of a turned one."""
+    places = np.moveaxis(np.indices(target), 0, -1) @ matrix.T + start
+    places = np.clip(places, 0, source - 1)[..., None]
+    taps = np.floor(places) + np.arange(order + 1) - order // 2
+    off = np.abs(places - taps)
+    if order == 1:
+        weights = 1 - off
+    else:
+        weights = np.where(off < 1, 2 / 3 - off**2 + off**3 / 2, (2 - off) ** 3 / 6)
+    # Taps outside lie where the splines are flat, or count nothing.
+    taps = np.clip(taps, 0, source[:, None] - 1).astype(np.int32)
+    data = (weights[..., 0, :, None] * weights[..., 1, None, :]).astype(np.float32)
+    columns = taps[..., 0, :, None] * np.int32(source[1]) + taps[..., 1, None, :]
+    rows = np.arange(0, data.size + 1, (order + 1) ** 2)
+    return sparse.csr_array(
+        (data.ravel(), columns.ravel(), rows), shape=(target[0] * target[1], int(np.prod(source)))
+    )

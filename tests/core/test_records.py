@@ -54,12 +54,28 @@ def test_a_prepared_image_runs_along_lps() -> None:
 
 def test_a_region_crops_whatever_the_axis_order_and_the_border() -> None:
     volume = Volume(Grid.from_spacing((10, 12, 14), (2.0, 1.0, 1.0)), np.arange(1680).reshape(10, 12, 14))
-    region = Region(np.array([[3.2, 20.0, 2.0], [9.2, 8.0, -5.0]]))
+    region = Region(np.array([6.2, 14.0, -1.5]), np.array([6.0, 12.0, 7.0]), np.eye(3))
     part = region.crop(volume)
     np.testing.assert_array_equal(part.array, volume.array[2:6, 8:, :3])
     turned = region.crop(volume.transposed((2, 0, 1)).flipped(1))
     np.testing.assert_array_equal(turned.oriented().array, part.array)
     assert turned.oriented().grid.same_as(part.grid)
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (0.0, -1.25, 0.5)])
+def test_the_voxels_of_a_region_cover_it_evenly_or_moved(shift: tuple[float, float, float]) -> None:
+    cos, sin = np.cos(0.3), np.sin(0.3)
+    axes = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
+    region = Region(np.array([6.0, 14.0, -1.5]), np.array([6.1, 12.0, 20.0]), axes)
+    grid = region.grid((2.0, 0.9, 1.5), shift)
+    assert grid.spacing_mm == pytest.approx((2.0, 0.9, 1.5))
+    np.testing.assert_allclose(grid.direction, axes, atol=1e-12)
+    middle = grid.to_index(region.middle_mm)
+    np.testing.assert_allclose(middle, (np.array(grid.shape) - 1) / 2 - shift, atol=1e-9)
+    for corner in (-0.5, 0.5):
+        index = grid.to_index(region.middle_mm + axes @ (corner * region.size_mm))
+        assert (index >= -0.5 - 1e-5).all()
+        assert (index <= np.array(grid.shape) - 0.5 + 1e-5).all()
 
 
 def test_a_segmentation_gives_the_mask_of_a_tissue() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from discometry.core.anatomy import Tissue
@@ -15,6 +16,7 @@ from discometry.stages.prepare import PrepareConfig, prepare
 def by_brightness(windows: Tensor) -> Tensor:
     """Bright is disc, middling is bone: an answer that is known."""
     logits = torch.zeros(len(windows), len(Tissue), *windows.shape[2:])
+    logits[:, Tissue.BACKGROUND] = 10.0
     logits[:, Tissue.DISC] = 30.0 * (windows[:, 0] > 6)
     logits[:, Tissue.VERTEBRA] = 20.0 * (windows[:, 0] > 0.9)
     return logits
@@ -33,9 +35,10 @@ def scan(*, disc: bool = True) -> Volume:
 
 def test_the_region_holds_the_discs_and_leaves_the_rest() -> None:
     image = scan()
-    config = LocateConfig()
+    config = LocateConfig(lean_deg=0.0)
     region = locate(prepare(image, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), by_brightness, config)
-    low, high = region.corners_lps
+    np.testing.assert_allclose(region.axes, np.eye(3), atol=0.02)
+    low, high = region.middle_mm - region.size_mm / 2, region.middle_mm + region.size_mm / 2
     assert low == pytest.approx(np.array([-60 + 36, -90 + 90, -120 + 66]) - config.margin_mm, abs=5.0)  # mm
     assert high == pytest.approx(np.array([-60 + 75, -90 + 123, -120 + 147]) + config.margin_mm, abs=5.0)
     part = region.crop(image)
@@ -57,9 +60,40 @@ def test_a_mirrored_image_has_the_mirrored_region() -> None:
 
     image = scan()
     seen, mirrored = (
-        locate(prepare(volume, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), one_sided).corners_lps
+        locate(prepare(volume, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), one_sided)
         for volume in (image, image.with_array(image.array[::-1].copy()))
     )
     middle = image.grid.to_world((np.array(image.grid.shape) - 1) / 2)[0]
-    np.testing.assert_allclose(np.sort(2 * middle - mirrored[:, 0]), np.sort(seen[:, 0]), atol=1e-6)
-    np.testing.assert_allclose(mirrored[:, 1:], seen[:, 1:], atol=1e-6)
+    expected = np.array([2 * middle - seen.middle_mm[0], *seen.middle_mm[1:]])
+    np.testing.assert_allclose(mirrored.middle_mm, expected, atol=1e-6)
+    np.testing.assert_allclose(mirrored.size_mm, seen.size_mm, atol=1e-6)
+    np.testing.assert_allclose(mirrored.axes, seen.axes, atol=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [-12.0, 10.0])
+def test_the_region_turns_with_the_patient(degrees: float) -> None:
+    image = scan()
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    turn = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
+    middle = (np.array(image.grid.shape) - 1) / 2
+    array = ndimage.affine_transform(image.array, turn, middle - turn @ middle, order=1, mode="nearest")
+    before, after = (
+        locate(prepare(volume, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), by_brightness)
+        for volume in (image, image.with_array(array))
+    )
+    np.testing.assert_allclose(after.axes, turn.T @ before.axes, atol=np.deg2rad(1.5))
+    centre = image.grid.to_world(middle)
+    np.testing.assert_allclose(after.middle_mm, centre + turn.T @ (before.middle_mm - centre), atol=2.0)
+    np.testing.assert_allclose(after.size_mm, before.size_mm, atol=3.5)
+
+
+def test_the_region_ends_with_the_image_and_with_a_lean_that_a_spine_can_have() -> None:
+    image = scan().cropped((0, 0, 18), (40, 60, 54))
+    upright = LocateConfig(lean_deg=0.0)
+    region = locate(prepare(image, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), by_brightness, upright)
+    assert region.size_mm[2] == pytest.approx(36 * 3.0, abs=1.0)
+    lying = image.with_array(image.array).transposed((0, 2, 1))  # as if the header had P and S exchanged
+    exchanged = Volume(Grid.from_spacing(lying.array.shape, (3.0, 3.0, 3.0)), lying.array)
+    config = LocateConfig()
+    region = locate(prepare(exchanged, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), by_brightness, config)
+    assert np.abs(np.arcsin(region.axes[1, 2])) == pytest.approx(np.deg2rad(config.most_turned_deg), abs=1e-6)

@@ -58,7 +58,7 @@ def test_labels_return_to_the_input_grid_in_place(spacing: tuple[float, float, f
 def test_only_the_region_is_segmented_and_lands_in_its_place() -> None:
     image, _ = bright_box((1.0, 1.0, 1.0))
     turned = image.transposed((2, 0, 1)).flipped(1)
-    region = Region(np.array([[-4.0, -20.0, -12.0], [30.0, 20.0, 12.0]]))
+    region = Region(np.array([13.0, 0.0, 0.0]), np.array([34.0, 40.0, 24.0]), np.eye(3))
     whole, part = (half_segmented(prepare(turned, region=chosen)) for chosen in (None, region))
     assert part.tissue.grid == turned.grid
     inside = np.zeros(image.grid.shape, dtype=bool)
@@ -68,6 +68,20 @@ def test_only_the_region_is_segmented_and_lands_in_its_place() -> None:
     assert not found[~inside].any()
     expected = (whole.tissue.oriented().array == Tissue.DISC) & inside
     assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.9
+
+
+def test_beyond_a_turned_region_is_background() -> None:
+    image, truth = bright_box((1.0, 1.0, 1.0))
+    cos, sin = np.cos(0.4), np.sin(0.4)
+    axes = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
+    region = Region(np.zeros(3), np.array([80.0, 80.0, 12.0]), axes)
+    found = half_segmented(prepare(image, region=region)).mask(Tissue.DISC)
+    points = image.grid.to_world(np.stack(np.indices(image.grid.shape), axis=-1).astype(float))
+    along = np.abs(points @ axes[:, 2])
+    assert not found[along > 6 + 1.5].any()  # half a working voxel is rounded up
+    inside = truth & (along < 6)
+    assert found[inside].mean() > 0.9
+    assert (truth & (along > 8)).any()
 
 
 def test_a_higher_cut_calls_less_disc() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
@@ -37,13 +38,31 @@ CUBE_SPACING_MM = (1.4, 1.2, 1.5)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Region:
-    """A box along an image's axes: two opposite corners (2x3, LPS mm)."""
+    """A box that may be turned against the image's axes: its middle (LPS mm), sides (mm) and axes.
 
-    corners_lps: NDArray[np.float64]
+    ``axes`` are unit vectors as columns, 3x3, LPS, closest to L, P, S.
+    """
+
+    middle_mm: NDArray[np.float64]
+    size_mm: NDArray[np.float64]
+    axes: NDArray[np.float64]
+
+    def grid(
+        self,
+        spacing_mm: tuple[float, float, float],
+        shift: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> Grid:
+        """Lay voxels evenly about the middle, move them by parts of their sides, and cover the box still."""
+        shape = np.ceil(self.size_mm / spacing_mm + 2 * np.abs(shift) - 1e-6).astype(int)
+        first = (np.array(shift) - (shape - 1) / 2) * spacing_mm
+        return Grid.from_spacing(
+            shape, spacing_mm, origin_mm=self.middle_mm + self.axes @ first, direction=self.axes
+        )
 
     def crop(self, volume: Volume) -> Volume:
-        """Cut the box out of a volume with the image's axes; what reaches beyond the volume is left out."""
-        index = volume.grid.to_index(self.corners_lps)
+        """Cut out of a volume what may lie in the box; what reaches beyond the volume is left out."""
+        corners = np.array(list(itertools.product((-0.5, 0.5), repeat=3))) * self.size_mm
+        index = volume.grid.to_index(self.middle_mm + corners @ self.axes.T)
         low, high = np.floor(index.min(axis=0) + 0.5), np.floor(index.max(axis=0) + 0.5) + 1
         return volume.cropped(low.astype(int).tolist(), high.astype(int).tolist())
 

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from discometry.networks.cycle_spinning import spun
+
 __all__ = ["Engine", "Predictor", "build_predictor", "even_window", "predict_probabilities"]
 
 Predictor = Callable[[Tensor], Tensor]
@@ -23,7 +25,9 @@ Predictor = Callable[[Tensor], Tensor]
 Engine = Literal["openvino", "torch"]
 
 
-def build_predictor(network: nn.Module, *, engine: Engine = "torch", device: str = "cpu") -> Predictor:
+def build_predictor(
+    network: nn.Module, *, engine: Engine = "torch", device: str = "cpu", spin: bool = True
+) -> Predictor:
     """Make a network ready to run.
 
     Parameters
@@ -35,7 +39,10 @@ def build_predictor(network: nn.Module, *, engine: Engine = "torch", device: str
         from about eight studies on (docs/decisions.md).
     device
         Where torch computes, as torch names it; OpenVINO always takes the CPU.
+    spin
+        Whether a U-Net's answer shall depend less on where its coarse voxels fall, for a fifth more time.
     """
+    network = spun(network) if spin else copy.deepcopy(network).eval()
     return _openvino(network) if engine == "openvino" else _torch(network, device)
 
 
@@ -47,7 +54,7 @@ def _openvino(network: nn.Module) -> Predictor:
         # the image in the graph; and it warns of MONAI's and torch's own checks of those sides.
         warnings.simplefilter("ignore")
         example = torch.zeros(1, 1, 32, 64, 64)
-        traced = torch.jit.trace(network.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
     model = openvino.convert_model(traced)
     model.reshape([-1, 1, -1, -1, -1])
     # Full precision, so that the bytes are the same on every run.
@@ -61,8 +68,7 @@ def _openvino(network: nn.Module) -> Predictor:
 
 
 def _torch(network: nn.Module, device: str) -> Predictor:
-    network = copy.deepcopy(network).to(device).eval()
-    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     _normalise_channels_last(network)
 
     def predict(windows: Tensor) -> Tensor:

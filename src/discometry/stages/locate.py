@@ -1,4 +1,4 @@
-"""Find the spine in an image with a coarse, quick network, so that the fine one looks only there."""
+"""Find the spine in an image with a coarse, quick network, so that the fine one looks only along it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from discometry.core.anatomy import Tissue
 from discometry.core.errors import InputError
 from discometry.core.records import Prepared, Region
+from discometry.core.volume import Grid
 from discometry.networks.runtime import Predictor, predict_probabilities
 
 __all__ = ["LocateConfig", "locate"]
@@ -31,7 +33,13 @@ class LocateConfig:
     least_disc_mm3: float = 1000.0
     """An image with less disc than this, even uncertain, shows no lumbar spine."""
     probability: float = 0.3
-    """Disc at least this probable counts as found: the coarse network only points the way."""
+    """Tissue at least this probable counts as found: the coarse network only points the way."""
+    left_out: float = 0.01
+    """Part of the disc voxels, at either end of every axis, that the region need not reach to."""
+    lean_deg: float = 8.0
+    """How far the spine leans backwards in the region: neither L5/S1 nor the highest discs are steep then."""
+    most_turned_deg: float = 30.0
+    """The region is turned against the image no farther than this."""
 
 
 def locate(
@@ -41,7 +49,9 @@ def locate(
     *,
     on_windows: Callable[[int, int], None] | None = None,
 ) -> Region:
-    """Give the region of the discs and of what lies around them.
+    """Give the region of the discs and of what lies around them, turned as the spine leans.
+
+    A patient who lies turned in the sagittal plane has the same region then: the fine network sees the same.
 
     Parameters
     ----------
@@ -81,6 +91,28 @@ def locate(
             expected="an MRI that shows lumbar discs and vertebrae",
             action="look at the image, and whether its header says rightly how it lies",
         )
-    found = np.argwhere(disc)
-    margin = np.array(config.margin_mm) / np.array(grid.spacing_mm)
-    return Region(grid.to_world(np.stack([found.min(axis=0) - margin, found.max(axis=0) + margin])))
+    column = probabilities[Tissue.DISC] + probabilities[Tissue.VERTEBRA]
+    frame = _along_spine(grid, np.where(column > config.probability, column, 0), config)
+    places = frame.to_index(grid.to_world(np.argwhere(disc).astype(np.float64)))
+    low, high = np.quantile(places, (config.left_out, 1 - config.left_out), axis=0)
+    corners = np.array(list(np.ndindex(2, 2, 2))) * prepared.part.shape - 0.5
+    ends = frame.to_index(prepared.part.to_world(corners))
+    low = np.maximum(low - config.margin_mm, ends.min(axis=0))
+    high = np.minimum(high + config.margin_mm, ends.max(axis=0))
+    return Region(frame.to_world((low + high) / 2), high - low, frame.direction)
+
+
+def _along_spine(grid: Grid, weights: NDArray[np.float32], config: LocateConfig) -> Grid:
+    """Lay axes of 1 mm about the centre of some weights, which lean against the last by a given angle."""
+    found = np.argwhere(weights > 0)
+    heavy = weights[weights > 0]
+    along = found * grid.spacing_mm
+    off = along - np.average(along, axis=0, weights=heavy)
+    _, directions = np.linalg.eigh(np.einsum("n,ni,nj->ij", heavy, off[:, 1:], off[:, 1:]))
+    posterior, superior = directions[:, -1] * (1 if directions[1, -1] > 0 else -1)
+    lean = np.rad2deg(np.arctan2(posterior, superior))
+    turn = np.deg2rad(np.clip(lean - config.lean_deg, -config.most_turned_deg, config.most_turned_deg))
+    cos, sin = np.cos(turn), np.sin(turn)
+    turned = grid.direction @ np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
+    centre = grid.to_world(np.average(found, axis=0, weights=heavy)).tolist()
+    return Grid.from_spacing((1, 1, 1), (1, 1, 1), origin_mm=centre, direction=turned)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from discometry.core.errors import InputError
 from discometry.core.records import Prepared, Region
 from discometry.core.volume import Grid, Volume
-from discometry.sampling import sample_along_axes
+from discometry.sampling import plane_within, sampler
 
 __all__ = ["PrepareConfig", "normalise", "prepare", "working_grid"]
 
@@ -30,9 +30,6 @@ class PrepareConfig:
     """How far the working voxels are moved along L, P, S, in parts of their sides."""
 
 
-_STEP = 4
-"""A region starts and ends at every so many working voxels from the image's middle: a region that moves a
-little is the same."""
 _MARGIN = 8
 """Voxels around the region that smoothing and splines take in."""
 _MAX_WORKING_VOXELS = 2e8
@@ -41,9 +38,10 @@ _MAX_WORKING_VOXELS = 2e8
 def prepare(image: Volume, config: PrepareConfig | None = None, *, region: Region | None = None) -> Prepared:
     """Bring an image, or a region of it, to axes L, P, S, the working spacing, zero mean and unit spread.
 
-    Axes are permuted and flipped, never rotated: an oblique scan keeps its own directions. Sides that are
-    finer than the working spacing are averaged before they are sampled. Working voxels are counted from the
-    image's middle, so that the same patient on finer or coarser voxels meets the same ones.
+    Axes are permuted and flipped, and follow a region's; an oblique scan keeps its own directions otherwise.
+    Sides that are finer than the working spacing are averaged before they are sampled. Working voxels are
+    counted from the image's or the region's middle, so that the same patient on finer or coarser voxels meets
+    the same ones. Outside the image is zero.
 
     Raises
     ------
@@ -52,12 +50,12 @@ def prepare(image: Volume, config: PrepareConfig | None = None, *, region: Regio
     """
     config = config or PrepareConfig()
     source = image.oriented()
-    grid = working_grid(source.grid, config.spacing_mm)
     part = source.grid
-    if region is not None:
-        grid = _around(region, grid)
+    if region is None:
+        grid = _moved(working_grid(source.grid, config.spacing_mm), config.shift)
+    else:
+        grid = region.grid(config.spacing_mm, config.shift)
         source, part = _near(source, grid), region.crop(source).grid
-    grid = _moved(grid, config.shift)
     array = source.array.astype(np.float32)
     if not np.isfinite(array).all():
         raise InputError(
@@ -65,10 +63,13 @@ def prepare(image: Volume, config: PrepareConfig | None = None, *, region: Regio
             expected="finite intensities",
             action="replace them, for instance by the background's value",
         )
-    sampled = sample_along_axes(array, source.grid, grid, order=config.order, average=True)
-    return Prepared(
-        Volume(grid, normalise(sampled, percentiles=config.percentiles)), source=image.grid, part=part
-    )
+    sampled = sampler(source.grid, grid, order=config.order, average=True)(array)
+    prepared = np.zeros_like(sampled)
+    # The border of a turned region may leave the image. What is just outside goes on as the image ends, so
+    # that answers between the outermost voxels are right.
+    inside = plane_within(grid, source.grid, margin_mm=max(config.spacing_mm[1:]))
+    prepared[:, inside] = normalise(sampled[:, inside], percentiles=config.percentiles)
+    return Prepared(Volume(grid, prepared), source=image.grid, part=part)
 
 
 def normalise(array: NDArray[np.float32], *, percentiles: tuple[float, float]) -> NDArray[np.float32]:
@@ -106,18 +107,6 @@ def working_grid(source: Grid, spacing_mm: tuple[float, float, float]) -> Grid:
     return Grid.from_spacing(shape, spacing_mm, origin_mm=origin, direction=source.direction)
 
 
-def _around(region: Region, grid: Grid) -> Grid:
-    """Cut the part of a working grid that holds a region, from the middle in steps."""
-    middle = np.array(grid.shape) // 2
-    index = grid.to_index(region.corners_lps) + 0.5 - middle
-    low = middle + np.floor(index.min(axis=0) / _STEP).astype(int) * _STEP
-    high = middle + np.ceil(index.max(axis=0) / _STEP).astype(int) * _STEP
-    low, high = np.maximum(low, 0), np.minimum(high, grid.shape)
-    return Grid.from_spacing(
-        high - low, grid.spacing_mm, origin_mm=grid.to_world(low).tolist(), direction=grid.direction
-    )
-
-
 def _moved(grid: Grid, shift: tuple[float, float, float]) -> Grid:
     """Move a grid by parts of its voxels."""
     return Grid.from_spacing(
@@ -129,8 +118,8 @@ def _moved(grid: Grid, shift: tuple[float, float, float]) -> Grid:
 
 
 def _near(source: Volume, grid: Grid) -> Volume:
-    """Cut out of a volume what is sampled for a grid along the same axes."""
-    step, start = grid.sampling_in(source.grid)
-    low = np.floor(start) - _MARGIN
-    high = np.ceil(start + step * (np.array(grid.shape) - 1)) + _MARGIN + 1
+    """Cut out of a volume what is sampled for a grid."""
+    corners = source.grid.to_index(grid.to_world(np.array(list(np.ndindex(2, 2, 2))) * grid.shape))
+    low = np.floor(corners.min(axis=0)) - _MARGIN
+    high = np.ceil(corners.max(axis=0)) + _MARGIN
     return source.cropped(low.astype(int).tolist(), high.astype(int).tolist())

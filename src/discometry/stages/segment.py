@@ -12,7 +12,7 @@ from discometry.core.anatomy import Tissue
 from discometry.core.records import Prepared, Segmentation
 from discometry.core.volume import Grid, Volume
 from discometry.networks.runtime import Predictor, even_window, predict_probabilities
-from discometry.sampling import sample_along_axes
+from discometry.sampling import plane_within, sampler
 
 __all__ = ["SegmentConfig", "most_probable", "segment", "view_probabilities", "weigh_disc"]
 
@@ -61,6 +61,7 @@ def segment(
     probabilities = view_probabilities(views, predictor, config, on_windows=on_windows)
     source, part = views[0].source, views[0].part
     found = most_probable(probabilities, [view.image.grid for view in views], part)
+    found[:, ~plane_within(part, views[0].image.grid)] = Tissue.BACKGROUND
     whole = Volume(source, np.broadcast_to(np.uint8(0), source.shape)).oriented().grid
     first = np.rint(whole.to_index(np.array(part.origin_mm))).astype(int)
     tissue = np.zeros(whole.shape, dtype=np.uint8)
@@ -103,12 +104,13 @@ def most_probable(
     probabilities: NDArray[np.float32], grids: Sequence[Grid], target: Grid
 ) -> NDArray[np.uint8]:
     """Add up the views, NxCxLxPxS, on the target grid, one class at a time, and keep the greatest."""
+    samplers = [sampler(grid, target, order=1) for grid in grids]
     best = np.full(target.shape, -1.0, dtype=np.float32)
     tissue = np.zeros(target.shape, dtype=np.uint8)
     for index in range(probabilities.shape[1]):
         on_target = np.zeros(target.shape, dtype=np.float32)
-        for view, grid in zip(probabilities[:, index], grids, strict=True):
-            on_target += sample_along_axes(view, grid, target, order=1)
+        for view, sample in zip(probabilities[:, index], samplers, strict=True):
+            on_target += sample(view)
         better = on_target > best
         best[better] = on_target[better]
         tissue[better] = index

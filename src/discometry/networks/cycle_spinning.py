@@ -1,0 +1,42 @@
+"""A U-Net whose answer depends less on where its coarse voxels fall."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["spun"]
+
+_LEVEL = 1
+"""The level below which a U-Net is spun: there it is cheap, and its voxels are coarse."""
+
+
+class _CycleSpinning(nn.Module):
+    """The mean of what a module says of an array, and of the array moved by one voxel, moved back.
+
+    Of the moved array the last voxels come first, as in Coifman & Donoho, Translation-invariant de-noising
+    (1995).
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Map BxCxLxPxS to what the module maps it to."""
+        moved = torch.roll(batch, (-1, -1), (3, 4))
+        mean: Tensor = (self.module(batch) + torch.roll(self.module(moved), (1, 1), (3, 4))) / 2
+        return mean
+
+
+def spun(network: nn.Module) -> nn.Module:
+    """Copy a network for use, in eval mode, MONAI's U-Nets with cycle spinning below their second level."""
+    from monai.networks.layers.simplelayers import SkipConnection
+
+    network = copy.deepcopy(network).eval()
+    levels = [module for module in network.modules() if isinstance(module, SkipConnection)]
+    if len(levels) > _LEVEL:
+        levels[_LEVEL].submodule = _CycleSpinning(levels[_LEVEL].submodule)
+    return network

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from discometry.networks.cycle_spinning import spun
+from discometry.networks.segmenter import SegmenterConfig, build_segmenter
+
+
+def even(image: torch.Tensor) -> torch.Tensor:
+    """Take all that a moved image and its answer share: what neither border has touched."""
+    return image[..., 4:-4, 24:-24, 24:-24]
+
+
+def test_a_spun_network_depends_less_on_where_its_coarse_voxels_fall() -> None:
+    torch.manual_seed(0)
+    network = build_segmenter(SegmenterConfig(width=4)).eval()
+    image = torch.randn(1, 1, 16, 96, 96)
+    image = torch.nn.functional.avg_pool3d(image, 5, stride=1, padding=2)
+    moved = torch.roll(image, (4, 4), (3, 4))  # one voxel where the network is spun
+    changes = []
+    with torch.inference_mode():
+        for chosen in (network, spun(network)):
+            back = torch.roll(chosen(moved), (-4, -4), (3, 4))
+            changes.append(float(even(back - chosen(image)).abs().mean()))
+    assert changes[1] < 0.8 * changes[0]
+
+
+def test_only_what_has_coarse_levels_is_spun_and_in_a_copy() -> None:
+    flat = nn.Sequential(nn.Conv3d(1, 5, 1))
+    network = build_segmenter(SegmenterConfig(width=4)).train()
+    image = torch.randn(1, 1, 8, 32, 32)
+    before = [type(module) for module in network.modules()]
+    with torch.inference_mode():
+        assert torch.equal(spun(flat)(image), flat(image))
+        assert not torch.equal(spun(network)(image), network(image))
+    assert [type(module) for module in network.modules()] == before
+    assert network.training
+    assert not spun(network).training
