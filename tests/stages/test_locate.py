@@ -88,10 +88,10 @@ def test_the_region_turns_with_the_patient(degrees: float) -> None:
 
 
 def test_the_region_ends_with_the_image_and_with_a_lean_that_a_spine_can_have() -> None:
-    image = scan().cropped((0, 0, 18), (40, 60, 54))
-    upright = LocateConfig(lean_deg=0.0)
+    image = scan().cropped((0, 0, 18), (40, 60, 62))
+    upright = LocateConfig(lean_deg=0.0, margin_mm=(16.0, 20.0, 60.0))
     region = locate(prepare(image, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), by_brightness, upright)
-    assert region.size_mm[2] == pytest.approx(36 * 3.0, abs=1.0)
+    assert region.size_mm[2] == pytest.approx(44 * 3.0, abs=1.0)
     lying = image.with_array(image.array).transposed((0, 2, 1))  # as if the header had P and S exchanged
     exchanged = Volume(Grid.from_spacing(lying.array.shape, (3.0, 3.0, 3.0)), lying.array)
     config = LocateConfig()
