@@ -26,7 +26,7 @@ Engine = Literal["openvino", "torch"]
 
 
 def build_predictor(
-    network: nn.Module, *, engine: Engine = "torch", device: str = "cpu", spin: bool = True
+    network: nn.Module, *, engine: Engine = "torch", device: str = "cpu", spin: bool = False
 ) -> Predictor:
     """Make a network ready to run.
 
