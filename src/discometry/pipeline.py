@@ -61,9 +61,7 @@ class Models:
         if name not in self._ready:
             network, config = load_segmenter(self.bundle.component(name))
             engine = self.engine if config.traceable else "torch"
-            spin = name == "segmenter"  # the locator only points the way
-            predictor = build_predictor(network, engine=engine, device=self.device, spin=spin)
-            self._ready[name] = predictor, config
+            self._ready[name] = build_predictor(network, engine=engine, device=self.device), config
         return self._ready[name]
 
     def shape_coder(self) -> ShapeCoder:

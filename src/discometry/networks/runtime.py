@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 import warnings
@@ -25,10 +24,8 @@ Predictor = Callable[[Tensor], Tensor]
 Engine = Literal["openvino", "torch"]
 
 
-def build_predictor(
-    network: nn.Module, *, engine: Engine = "torch", device: str = "cpu", spin: bool = False
-) -> Predictor:
-    """Make a network ready to run.
+def build_predictor(network: nn.Module, *, engine: Engine = "torch", device: str = "cpu") -> Predictor:
+    """Make a network ready to run; a U-Net's answer depends less, then, on where its coarse voxels fall.
 
     Parameters
     ----------
@@ -39,10 +36,8 @@ def build_predictor(
         from about eight studies on (docs/decisions.md).
     device
         Where torch computes, as torch names it; OpenVINO always takes the CPU.
-    spin
-        Whether a U-Net's answer shall depend less on where its coarse voxels fall, for a fifth more time.
     """
-    network = spun(network) if spin else copy.deepcopy(network).eval()
+    network = spun(network)
     return _openvino(network) if engine == "openvino" else _torch(network, device)
 
 
