@@ -97,3 +97,16 @@ def test_the_region_ends_with_the_image_and_with_a_lean_that_a_spine_can_have() 
     config = LocateConfig()
     region = locate(prepare(exchanged, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), by_brightness, config)
     assert np.abs(np.arcsin(region.axes[1, 2])) == pytest.approx(np.deg2rad(config.most_turned_deg), abs=1e-6)
+
+
+def test_a_very_oblique_scan_keeps_its_own_axes() -> None:
+    image = scan()
+    cos, sin = np.cos(np.deg2rad(40)), np.sin(np.deg2rad(40))
+    axes = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    oblique = Volume(Grid.from_spacing(image.array.shape, (3.0, 3.0, 3.0), direction=axes), image.array)
+    for lean, expected in ((0.0, axes), (10.0, axes), (-10.0, None)):
+        prepared = prepare(oblique, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7)))
+        region = locate(prepared, by_brightness, LocateConfig(lean_deg=lean))
+        assert prepare(oblique, region=region).image.grid.axis_codes == "LPS"
+        if expected is not None:
+            np.testing.assert_allclose(region.axes, expected, atol=0.02)

@@ -113,6 +113,10 @@ def _along_spine(grid: Grid, weights: NDArray[np.float32], config: LocateConfig)
     lean = np.rad2deg(np.arctan2(posterior, superior))
     turn = np.deg2rad(np.clip(lean - config.lean_deg, -config.most_turned_deg, config.most_turned_deg))
     cos, sin = np.cos(turn), np.sin(turn)
-    turned = grid.direction @ np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
+    axes = grid.direction @ np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
     centre = grid.to_world(np.average(found, axis=0, weights=heavy)).tolist()
-    return Grid.from_spacing((1, 1, 1), (1, 1, 1), origin_mm=centre, direction=turned)
+    turned = Grid.from_spacing((1, 1, 1), (1, 1, 1), origin_mm=centre, direction=axes)
+    if turned.axis_codes == "LPS":
+        return turned
+    # An oblique scan and a leaning spine: turned so far that no axis would be the one to the head.
+    return Grid.from_spacing((1, 1, 1), (1, 1, 1), origin_mm=centre, direction=grid.direction)
