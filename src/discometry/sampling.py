@@ -43,8 +43,7 @@ def sampler(
     callable
         Takes values on ``source``, gives them on ``target``, both float32.
     """
-    matrix = np.linalg.inv(source.affine[:3, :3]) @ target.affine[:3, :3]
-    start = source.to_index(np.array(target.origin_mm))
+    matrix, start = target.sampling_in(source)
     sigma = smoothing_sigma(np.array(target.spacing_mm) / source.spacing_mm) if average else np.zeros(3)
     turned = np.abs(matrix[[1, 2], [2, 1]]).max() > 1e-9
     steps: dict[int, Callable[[Image], Image]] = {

@@ -127,9 +127,19 @@ def test_like_refuses_other_voxels() -> None:
         volume.like(Grid.from_spacing((2, 3, 4), (1, 1, 1), origin_mm=(0, 0, 5)))
 
 
-def test_sampling_in_a_grid_of_the_same_axes_hits_the_same_places() -> None:
+@pytest.mark.parametrize("turn", [0.0, 0.3])
+def test_sampling_in_a_grid_hits_the_same_places(turn: float) -> None:
+    cos, sin = np.cos(turn), np.sin(turn)
+    axes = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
     source = Grid.from_spacing((9, 8, 7), (2.0, 0.5, 1.0), origin_mm=(4, -3, 2))
-    target = Grid.from_spacing((5, 6, 7), (1.4, 1.2, 1.5), origin_mm=(5, -2, 1))
-    step, start = target.sampling_in(source)
+    target = Grid.from_spacing((5, 6, 7), (1.4, 1.2, 1.5), origin_mm=(5, -2, 1), direction=axes)
+    matrix, start = target.sampling_in(source)
     index = np.argwhere(np.ones(target.shape)).astype(float)
-    np.testing.assert_allclose(source.to_world(start + step * index), target.to_world(index), atol=1e-12)
+    np.testing.assert_allclose(source.to_world(start + index @ matrix.T), target.to_world(index), atol=1e-12)
+
+
+def test_the_corners_are_those_of_the_outermost_voxels() -> None:
+    grid = Grid.from_spacing((2, 3, 4), (2.0, 1.0, 1.5), origin_mm=(1, 1, 1))
+    assert len(np.unique(grid.corners_mm, axis=0)) == 8
+    np.testing.assert_allclose(grid.corners_mm.min(axis=0), [0.0, 0.5, 0.25])
+    np.testing.assert_allclose(grid.corners_mm.max(axis=0), [4.0, 3.5, 6.25])

@@ -82,6 +82,10 @@ def test_a_region_of_the_same_patient_meets_the_same_voxels(
     found = prepare(ball(spacing), PrepareConfig(order=3), region=region).image
     assert found.grid.same_as(expected.grid)
     assert np.abs(found.array - expected.array).mean() < 0.1
+    ends = region.middle_mm + np.array([[-0.5], [0.5]]) * region.size_mm @ axes.T
+    held = found.grid.to_index(ends)
+    assert (held >= -0.5 - 1e-9).all()
+    assert (held <= np.array(found.grid.shape) - 0.5 + 1e-9).all()
 
 
 def test_a_region_is_prepared_as_within_the_whole() -> None:

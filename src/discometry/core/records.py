@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
@@ -61,8 +60,10 @@ class Region:
 
     def crop(self, volume: Volume) -> Volume:
         """Cut out of a volume what may lie in the box; what reaches beyond the volume is left out."""
-        corners = np.array(list(itertools.product((-0.5, 0.5), repeat=3))) * self.size_mm
-        index = volume.grid.to_index(self.middle_mm + corners @ self.axes.T)
+        box = Grid.from_spacing(
+            (1, 1, 1), self.size_mm.tolist(), origin_mm=self.middle_mm.tolist(), direction=self.axes
+        )
+        index = volume.grid.to_index(box.corners_mm)
         low, high = np.floor(index.min(axis=0) + 0.5), np.floor(index.max(axis=0) + 0.5) + 1
         return volume.cropped(low.astype(int).tolist(), high.astype(int).tolist())
 

@@ -111,6 +111,11 @@ class Grid:
         return float(x), float(y), float(z)
 
     @property
+    def corners_mm(self) -> FloatArray:
+        """LPS positions of the eight corners of the box that the voxels fill, 8x3, mm."""
+        return self.to_world(np.array(list(np.ndindex(2, 2, 2))) * self.shape - 0.5)
+
+    @property
     def voxel_volume_mm3(self) -> float:
         """Volume of one voxel in mm3."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
@@ -148,12 +153,12 @@ class Grid:
         return index
 
     def sampling_in(self, source: Grid) -> tuple[FloatArray, FloatArray]:
-        """Give the step (3,) and start (3,) of this grid in voxel indices of a ``source`` with the same axes.
+        """Give the matrix (3x3) and start (3,) that lead to the voxel indices of a ``source``.
 
-        Voxel n of this grid lies at index ``start + step * n`` of the source.
+        Voxel n of this grid lies at index ``start + matrix @ n`` of the source.
         """
-        step = np.array(self.spacing_mm) / np.array(source.spacing_mm)
-        return step, source.to_index(np.array(self.origin_mm))
+        matrix: FloatArray = np.linalg.inv(source.affine[:3, :3]) @ self.affine[:3, :3]
+        return matrix, source.to_index(np.array(self.origin_mm))
 
     def same_as(self, other: Grid, *, tolerance_mm: float = 1e-3) -> bool:
         """Tell whether both grids have the same shape and corners that agree within ``tolerance_mm``."""

@@ -95,8 +95,7 @@ def locate(
     frame = _along_spine(grid, np.where(column > config.probability, column, 0), config)
     places = frame.to_index(grid.to_world(np.argwhere(disc).astype(np.float64)))
     low, high = np.quantile(places, (config.left_out, 1 - config.left_out), axis=0)
-    corners = np.array(list(np.ndindex(2, 2, 2))) * prepared.part.shape - 0.5
-    ends = frame.to_index(prepared.part.to_world(corners))
+    ends = frame.to_index(prepared.part.corners_mm)
     low = np.maximum(low - config.margin_mm, ends.min(axis=0))
     high = np.minimum(high + config.margin_mm, ends.max(axis=0))
     return Region(frame.to_world((low + high) / 2), high - low, frame.direction)
@@ -113,10 +112,11 @@ def _along_spine(grid: Grid, weights: NDArray[np.float32], config: LocateConfig)
     lean = np.rad2deg(np.arctan2(posterior, superior))
     turn = np.deg2rad(np.clip(lean - config.lean_deg, -config.most_turned_deg, config.most_turned_deg))
     cos, sin = np.cos(turn), np.sin(turn)
-    axes = grid.direction @ np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
+    turned = grid.direction @ np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
     centre = grid.to_world(np.average(found, axis=0, weights=heavy)).tolist()
-    turned = Grid.from_spacing((1, 1, 1), (1, 1, 1), origin_mm=centre, direction=axes)
-    if turned.axis_codes == "LPS":
-        return turned
-    # An oblique scan and a leaning spine: turned so far that no axis would be the one to the head.
-    return Grid.from_spacing((1, 1, 1), (1, 1, 1), origin_mm=centre, direction=grid.direction)
+    own, along_spine = (
+        Grid.from_spacing((1, 1, 1), (1, 1, 1), origin_mm=centre, direction=axes)
+        for axes in (grid.direction, turned)
+    )
+    # An oblique scan of a leaning spine may be turned so far that no axis is the one to the head.
+    return along_spine if along_spine.axis_codes == "LPS" else own

@@ -119,7 +119,7 @@ def _moved(grid: Grid, shift: tuple[float, float, float]) -> Grid:
 
 def _near(source: Volume, grid: Grid) -> Volume:
     """Cut out of a volume what is sampled for a grid."""
-    corners = source.grid.to_index(grid.to_world(np.array(list(np.ndindex(2, 2, 2))) * grid.shape))
+    corners = source.grid.to_index(grid.corners_mm)
     low = np.floor(corners.min(axis=0)) - _MARGIN
-    high = np.ceil(corners.max(axis=0)) + _MARGIN
+    high = np.ceil(corners.max(axis=0)) + _MARGIN + 1
     return source.cropped(low.astype(int).tolist(), high.astype(int).tolist())
