@@ -360,9 +360,23 @@ def test_in_a_browser_the_discs_turn_and_the_console_is_silent(folder, chromium)
     assert console == []
     shown = Page(dom)
     assert [attrs for attrs in shown.all("div") if attrs.get("class") == "view3d live"]
-    placed = [attrs for attrs in shown.all("span") if "translate" in attrs.get("style", "")]
-    assert [attrs["class"] for attrs in placed] == ["chip"] * 5 + ["compass"] * 6
+    assert names_in_space(shown) == ["chip"] * 5 + ["compass"] * 6
     assert "hidden" not in next(attrs for attrs in shown.all("div") if attrs.get("class") == "buttons")
+
+
+def test_the_first_picture_waits_for_no_frame(chromium, text, tmp_path):
+    frozen = tmp_path / "frozen.html"
+    frozen.write_text(
+        text.replace("<head>", "<head><script>window.requestAnimationFrame = () => 0</script>"), "utf-8"
+    )
+    dom, console = chromium(frozen)
+    assert console == []
+    assert "window.requestAnimationFrame = () => 0" in dom
+    assert names_in_space(Page(dom)) == ["chip"] * 5 + ["compass"] * 6
+
+
+def names_in_space(page):
+    return [attrs["class"] for attrs in page.all("span") if "translate" in attrs.get("style", "")]
 
 
 def test_a_browser_console_speaks_when_something_is_wrong(folder, chromium, text, tmp_path):

@@ -206,5 +206,6 @@
     ask();
   }).observe(box);
   buttons.hidden = false;
+  draw(); // the first picture waits for no animation frame, which a page in the background may never get
   turn(!matchMedia("(prefers-reduced-motion: reduce)").matches);
 })();
