@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import discometry
 from discometry.core.anatomy import Tissue
@@ -25,7 +23,6 @@ from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Disc, Encoding,
 from discometry.core.volume import Grid, Volume
 from discometry.io.bundle import read_bundle
 from discometry.io.images import read_image, read_mask
-from discometry.networks.segmenter import SegmenterConfig, build_segmenter, segmenter_component
 from discometry.pipeline import Models, analyse_image, analyse_mask, flags_of
 
 
@@ -187,13 +184,3 @@ def test_a_spine_that_lies_wrongly_is_refused_or_flagged(models: Models, axis: i
     with contextlib.suppress(InputError, LabelError):
         discs = analyse_image("turned", turned, models).result.discs
         assert all("ambiguous_level" in item.flags for item in discs)
-
-
-def test_swin_unetr_runs_on_torch_whatever_the_engine() -> None:
-    config = SegmenterConfig(architecture="swin_unetr_v2", width=12, patch=(32, 32, 32))
-    component = segmenter_component(build_segmenter(config), config)
-    bundle = replace(read_bundle(), components={"segmenter": component})
-    predictor, _ = Models(bundle, engine="openvino").segmenter()
-    for batch, side in ((1, 64), (2, 32)):
-        with torch.inference_mode():
-            assert predictor(torch.zeros(batch, 1, 32, 64, side)).shape == (batch, len(Tissue), 32, 64, side)

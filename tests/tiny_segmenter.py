@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from discometry.networks.segmenter import SegmenterConfig
+from discometry.networks.segmenter_config import SegmenterConfig
 from discometry.training.fit_segmenter import SegmenterTraining
 from discometry.training.loop import LoopConfig
 

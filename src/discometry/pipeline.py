@@ -21,8 +21,9 @@ from discometry.core.reference import z_scores
 from discometry.core.volume import Volume
 from discometry.io.bundle import Bundle
 from discometry.networks.classifier import Classifier, load_classifier
-from discometry.networks.runtime import Engine, Predictor, build_predictor
-from discometry.networks.segmenter import SegmenterConfig, load_segmenter
+from discometry.networks.engines import Engine, load_predictor
+from discometry.networks.runtime import Predictor
+from discometry.networks.segmenter_config import SegmenterConfig
 from discometry.networks.shape_coder import ShapeCoder
 from discometry.networks.shape_models import load_shape_model
 from discometry.stages.classify import classify, features
@@ -52,16 +53,15 @@ class Models:
 
     bundle: Bundle
     device: str = "cpu"
-    engine: Engine = "torch"
-    """What runs the segmenters on a CPU; those that are not traceable always take torch."""
+    engine: Engine = "openvino"
+    """What runs the segmenters, where it can."""
     _ready: dict[str, tuple[Predictor, SegmenterConfig]] = field(default_factory=dict, repr=False)
 
     def segmenter(self, name: str = "segmenter") -> tuple[Predictor, SegmenterConfig]:
         """Build the segmenter, or the coarse ``locator``, ready to run."""
         if name not in self._ready:
-            network, config = load_segmenter(self.bundle.component(name))
-            engine = self.engine if config.traceable else "torch"
-            self._ready[name] = build_predictor(network, engine=engine, device=self.device), config
+            component = self.bundle.component(name)
+            self._ready[name] = load_predictor(component, engine=self.engine, device=self.device)
         return self._ready[name]
 
     def shape_coder(self) -> ShapeCoder:

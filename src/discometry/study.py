@@ -204,7 +204,9 @@ def _check_device(device: str) -> None:
     InputError
         If it cannot.
     """
-    import torch
+    if device == "cpu":
+        return
+    import torch  # slow to import, and a CPU does without it
 
     try:
         torch.zeros(1, device=device).cpu()

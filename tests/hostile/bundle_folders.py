@@ -72,7 +72,8 @@ def small_bundle() -> dict[str, bytes]:
         convolutional_component,
     )
     from discometry.networks.classifier import Classifier, classifier_component
-    from discometry.networks.segmenter import SegmenterConfig, build_segmenter, segmenter_component
+    from discometry.networks.segmenter import build_segmenter, segmenter_component
+    from discometry.networks.segmenter_config import SegmenterConfig
 
     line = Classifier(("height", "width"), np.array([8.0, 30.0]), np.array([-0.5, 0.1]), -1.0)
     config = SegmenterConfig(width=2, levels=2)

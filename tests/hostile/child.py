@@ -82,11 +82,11 @@ def bundle(path: Path) -> None:
 
     from discometry.io.bundle import read_bundle
     from discometry.networks.classifier import load_classifier
-    from discometry.networks.segmenter import load_segmenter
+    from discometry.networks.engines import load_predictor
     from discometry.networks.shape_models import load_shape_model
 
     found = read_bundle(path)
-    load_segmenter(found.component("segmenter"))
+    load_predictor(found.component("segmenter"))
     coder = load_shape_model(found.component("autoencoder"))
     coder.plausibility(np.zeros((1, coder.latents)))
     classifier = load_classifier(found.component("classifier"))

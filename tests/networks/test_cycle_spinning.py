@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from discometry.networks.cycle_spinning import spun
-from discometry.networks.segmenter import SegmenterConfig, build_segmenter
+from discometry.networks.segmenter import build_segmenter
+from discometry.networks.segmenter_config import SegmenterConfig
 
 
 def inner(image: torch.Tensor) -> torch.Tensor:

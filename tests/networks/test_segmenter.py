@@ -4,12 +4,8 @@ import pytest
 import torch
 
 from discometry.core.anatomy import Tissue
-from discometry.networks.segmenter import (
-    SegmenterConfig,
-    build_segmenter,
-    load_segmenter,
-    segmenter_component,
-)
+from discometry.networks.segmenter import build_segmenter, load_segmenter, segmenter_component
+from discometry.networks.segmenter_config import SegmenterConfig
 
 SMALL = {
     "residual_unet": SegmenterConfig(width=4, patch=(16, 32, 32)),

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
+from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
 
 from discometry.core.anatomy import Tissue
 from discometry.core.errors import InputError
@@ -13,9 +12,9 @@ from discometry.stages.locate import LocateConfig, locate
 from discometry.stages.prepare import PrepareConfig, prepare
 
 
-def by_brightness(windows: Tensor) -> Tensor:
+def by_brightness(windows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Bright is disc, middling is bone: an answer that is known."""
-    logits = torch.zeros(len(windows), len(Tissue), *windows.shape[2:])
+    logits = np.zeros((len(windows), len(Tissue), *windows.shape[2:]), dtype=np.float32)
     logits[:, Tissue.BACKGROUND] = 10.0
     logits[:, Tissue.DISC] = 30.0 * (windows[:, 0] > 6)
     logits[:, Tissue.VERTEBRA] = 20.0 * (windows[:, 0] > 0.9)
@@ -52,7 +51,7 @@ def test_bone_without_discs_is_no_lumbar_spine() -> None:
 
 
 def test_a_mirrored_image_has_the_mirrored_region() -> None:
-    def one_sided(windows: Tensor) -> Tensor:
+    def one_sided(windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Miss discs in the half of each window that comes last along L."""
         logits = by_brightness(windows)
         logits[:, Tissue.DISC, windows.shape[2] // 2 :] = -9.0

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from discometry.core.anatomy import Tissue
 from discometry.core.records import Prepared, Region, Segmentation
@@ -16,8 +15,8 @@ from discometry.stages.segment import SegmentConfig, segment, view_probabilities
 def threshold(level: float) -> Predictor:
     """Bright is disc, dark is background: a network whose answer is known."""
 
-    def predict(windows: Tensor) -> Tensor:
-        logits = torch.full((len(windows), len(Tissue), *windows.shape[2:]), -50.0)
+    def predict(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits = np.full((len(windows), len(Tissue), *windows.shape[2:]), -50.0, dtype=np.float32)
         logits[:, Tissue.BACKGROUND] = 0
         logits[:, Tissue.DISC] = 4 * (windows[:, 0] - level)
         return logits
@@ -107,10 +106,10 @@ def test_views_on_shifted_voxels_agree_where_the_image_is_smooth() -> None:
 
 
 def test_every_second_view_is_seen_mirrored_and_turned_back() -> None:
-    def slope(windows: Tensor) -> Tensor:
+    def slope(windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Tell the place along L, whatever the image."""
-        logits = torch.zeros(len(windows), len(Tissue), *windows.shape[2:])
-        logits[:, Tissue.DISC] = torch.linspace(-3, 3, windows.shape[2])[None, :, None, None]
+        logits = np.zeros((len(windows), len(Tissue), *windows.shape[2:]), dtype=np.float32)
+        logits[:, Tissue.DISC] = np.linspace(-3, 3, windows.shape[2])[None, :, None, None]
         return logits
 
     image = Volume(Grid.from_spacing((16, 32, 32), (1.4, 1.2, 1.5)), np.arange(16384.0).reshape(16, 32, 32))

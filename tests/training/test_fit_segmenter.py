@@ -14,7 +14,8 @@ from discometry.core.errors import BundleError
 from discometry.core.phantom import phantom_grid, render_discs, render_mri, sample_phantom
 from discometry.io.bundle import read_bundle
 from discometry.io.images import write_volume
-from discometry.networks.segmenter import SegmenterConfig, build_segmenter, load_segmenter
+from discometry.networks.segmenter import build_segmenter, load_segmenter
+from discometry.networks.segmenter_config import SegmenterConfig
 from discometry.training.fit_segmenter import (
     PRESETS,
     SegmenterTraining,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from monai.networks.layers.simplelayers import SkipConnection
 from torch import Tensor, nn
 
 __all__ = ["spun"]
@@ -33,8 +34,6 @@ class _CycleSpinning(nn.Module):
 
 def spun(network: nn.Module) -> nn.Module:
     """Copy a network for use, in eval mode, MONAI's U-Nets with cycle spinning below their second level."""
-    from monai.networks.layers.simplelayers import SkipConnection
-
     network = copy.deepcopy(network).eval()
     levels = [module for module in network.modules() if isinstance(module, SkipConnection)]
     if len(levels) > _LEVEL:

@@ -1,99 +1,18 @@
-"""Run a segmentation network over a whole volume, window by window, with OpenVINO or torch."""
+"""Run a segmentation network over a whole volume, window by window."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import warnings
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from discometry.networks.cycle_spinning import spun
+__all__ = ["Predictor", "even_window", "predict_probabilities"]
 
-__all__ = ["Engine", "Predictor", "build_predictor", "even_window", "predict_probabilities"]
-
-Predictor = Callable[[Tensor], Tensor]
-"""A network ready to run: Bx1xLxPxS image on the CPU to BxCxLxPxS logits on the CPU."""
-
-Engine = Literal["openvino", "torch"]
-
-
-def build_predictor(network: nn.Module, *, engine: Engine = "torch", device: str = "cpu") -> Predictor:
-    """Make a network ready to run; a U-Net's answer depends less, then, on where its coarse voxels fall.
-
-    Parameters
-    ----------
-    network
-        Maps Bx1xLxPxS to BxCxLxPxS logits, for any B and sides.
-    engine
-        What runs it. OpenVINO, on a CPU, is the faster once it is ready, but takes seconds to get so: it pays
-        from about eight studies on (docs/decisions.md).
-    device
-        Where torch computes, as torch names it; OpenVINO always takes the CPU.
-    """
-    network = spun(network)
-    return _openvino(network) if engine == "openvino" else _torch(network, device)
-
-
-def _openvino(network: nn.Module) -> Predictor:
-    import openvino
-
-    with torch.inference_mode(), warnings.catch_warnings():
-        # Tracing warns that it is deprecated, but torch.export, which is to replace it, fixes the sides of
-        # the image in the graph; and it warns of MONAI's and torch's own checks of those sides.
-        warnings.simplefilter("ignore")
-        example = torch.zeros(1, 1, 32, 64, 64)
-        traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
-    model = openvino.convert_model(traced)
-    model.reshape([-1, 1, -1, -1, -1])
-    # Full precision, so that the bytes are the same on every run.
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    compiled = openvino.compile_model(model, "CPU", settings)
-
-    def predict(windows: Tensor) -> Tensor:
-        return torch.from_numpy(compiled(windows.numpy())[0])
-
-    return predict
-
-
-def _torch(network: nn.Module, device: str) -> Predictor:
-    network = network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    _normalise_channels_last(network)
-
-    def predict(windows: Tensor) -> Tensor:
-        logits: Tensor = network(windows.to(device))
-        return logits.float().cpu()
-
-    return predict
-
-
-class _InstanceNorm(nn.Module):
-    """Instance normalisation without weights that keeps channels last, where torch's own copies."""
-
-    def __init__(self, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-
-    def forward(self, batch: Tensor) -> Tensor:
-        """Normalise BxCxLxPxS, each channel of each image by itself."""
-        return torch.cat(
-            [F.batch_norm(one, None, None, training=True, eps=self.eps) for one in torch.split(batch, 1)]
-        )
-
-
-def _normalise_channels_last(module: nn.Module) -> None:
-    """Replace, below a module, every instance normalisation that has no weights."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.InstanceNorm3d) and not child.affine and not child.track_running_stats:
-            setattr(module, name, _InstanceNorm(child.eps))
-        else:
-            _normalise_channels_last(child)
+Predictor = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""A network ready to run: Bx1xLxPxS image to BxCxLxPxS logits."""
 
 
 def even_window(
@@ -137,15 +56,16 @@ def predict_probabilities(
 ) -> NDArray[np.float32]:
     """Give the tissue probabilities of every voxel.
 
-    Windows overlap and are blended with Gaussian weights (MONAI's sliding window). A side shorter than the
-    window gets a window of its own length, rounded up to ``divisor``, so thin slabs are not padded far.
+    Windows lie evenly, overlap, and are blended with Gaussian weights, as in nnU-Net (Isensee et al. 2021).
+    A side shorter than the window gets a window of its own length, rounded up to ``divisor``, so thin slabs
+    are not padded far.
 
     Parameters
     ----------
     predictor
-        The network, from :func:`build_predictor`.
+        The network.
     images
-        Normalised intensities, NxLxPxS. With torch on a CPU two take little longer than one.
+        Normalised intensities, NxLxPxS. All are seen at once.
     window
         Longest window sides in voxels.
     divisor
@@ -160,39 +80,52 @@ def predict_probabilities(
     ndarray
         NxCxLxPxS float32, summing to one over C.
     """
-    from monai.inferers.utils import sliding_window_inference
-
+    shape = images.shape[1:]
     sides = [
-        step * -(-min(side, length) // step)
-        for side, step, length in zip(window, divisor, images.shape[1:], strict=True)
+        step * -(-min(longest, side) // step)
+        for longest, step, side in zip(window, divisor, shape, strict=True)
     ]
-    total = len(images) * _windows(images.shape[1:], sides, overlap)
-    done = 0
+    lacking = [max(0, side - length) for side, length in zip(sides, shape, strict=True)]
+    padded = np.pad(images, [(0, 0), *[(less // 2, less - less // 2) for less in lacking]])
+    image = tuple(slice(less // 2, less // 2 + length) for less, length in zip(lacking, shape, strict=True))
+    places = list(_places(padded.shape[1:], sides, overlap))
 
-    def predict(windows: Tensor) -> Tensor:
-        nonlocal done
-        logits = predictor(windows)
-        done += len(windows)
-        if on_windows is not None:
-            on_windows(done, total)
-        return logits
+    def answers() -> Iterator[NDArray[np.float32]]:
+        for done, place in enumerate(places, start=1):
+            answer = predictor(np.ascontiguousarray(padded[:, None, *place]))
+            if on_windows is not None:
+                on_windows(len(images) * done, len(images) * len(places))
+            yield answer
 
-    with torch.inference_mode():
-        logits: Any = sliding_window_inference(
-            torch.from_numpy(np.ascontiguousarray(images))[:, None],
-            roi_size=sides,
-            sw_batch_size=2,  # torch takes its fast convolutions on a CPU only for two windows or more
-            predictor=predict,
-            overlap=overlap,
-            mode="gaussian",
-        )
-        probabilities: NDArray[np.float32] = torch.softmax(logits, dim=1).numpy()
-    return probabilities
+    logits = _blended(answers(), places, padded.shape[1:])[:, :, *image]
+    odds: NDArray[np.float32] = np.exp(logits - logits.max(axis=1, keepdims=True))
+    odds /= odds.sum(axis=1, keepdims=True)
+    return odds
 
 
-def _windows(shape: tuple[int, ...], sides: list[int], overlap: float) -> int:
-    """Count the windows that MONAI's sliding window will look through in one image."""
-    from monai.data.utils import dense_patch_slices
+def _places(shape: tuple[int, ...], sides: Sequence[int], overlap: float) -> Iterator[tuple[slice, ...]]:
+    """Lay windows evenly over an image, from end to end."""
+    starts = []
+    for length, side in zip(shape, sides, strict=True):
+        further = math.ceil((length - side) / max(1, int(side * (1 - overlap))))
+        starts.append(np.rint(np.linspace(0, length - side, further + 1)).astype(int).tolist())
+    for corner in itertools.product(*starts):
+        yield tuple(slice(first, first + side) for first, side in zip(corner, sides, strict=True))
 
-    padded = [max(side, length) for side, length in zip(sides, shape, strict=True)]
-    return len(dense_patch_slices(padded, sides, [max(1, int(side * (1 - overlap))) for side in sides]))
+
+def _blended(
+    answers: Iterator[NDArray[np.float32]], places: Sequence[tuple[slice, ...]], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Average what windows say, NxCx their sides, with weights that fall off from their middle."""
+    first = next(answers)
+    if len(places) == 1:
+        return first
+    falls = [np.exp(-32 * ((np.arange(n) + 0.5) / n - 0.5) ** 2) for n in first.shape[2:]]
+    weights = np.einsum("i,j,k->ijk", *falls).astype(np.float32)
+    total = np.zeros(shape, dtype=np.float32)
+    blended = np.zeros((*first.shape[:2], *shape), dtype=np.float32)
+    for answer, place in zip(itertools.chain([first], answers), places, strict=True):
+        blended[:, :, *place] += weights * answer
+        total[place] += weights
+    blended /= total
+    return blended

@@ -20,13 +20,10 @@ from discometry.core.anatomy import Tissue
 from discometry.core.errors import BundleError, InputError
 from discometry.core.scores import iou
 from discometry.io.bundle import Component, check_bundle_folder, write_component
-from discometry.networks.runtime import build_predictor, even_window, predict_probabilities
-from discometry.networks.segmenter import (
-    SegmenterConfig,
-    build_segmenter,
-    load_segmenter,
-    segmenter_component,
-)
+from discometry.networks.engine_torch import torch_predictor
+from discometry.networks.runtime import even_window, predict_probabilities
+from discometry.networks.segmenter import build_segmenter, load_segmenter, segmenter_component
+from discometry.networks.segmenter_config import SegmenterConfig
 from discometry.training.loop import LoopConfig, fit
 from discometry.training.losses import dice_binary_cross_entropy, dice_cross_entropy
 from discometry.training.patches import PatchConfig, draw_patch, whole_scan
@@ -297,7 +294,7 @@ def _predictions(
     network: nn.Module, scans: Iterable[Scan], config: SegmenterConfig
 ) -> Iterator[tuple[Scan, NDArray[np.float32]]]:
     """Give each scan, already at the network's spacing, with its tissue probabilities."""
-    predictor = build_predictor(network, device=str(next(network.parameters()).device))
+    predictor = torch_predictor(network, str(next(network.parameters()).device))
     for scan in scans:
         assert scan.image is not None  # whole_scan gives even a phantom its intensities
         window = even_window(scan.image.shape, longest=config.view, divisor=config.divisor, overlap=0.0)
