@@ -128,12 +128,11 @@ def _draw(
     figure, axes = blank_axes(width * px_per_mm, height * px_per_mm)
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
-    if image is not None:
-        _show_image(axes, sheet, image)
+    ground = None if image is None else _grey_image(sheet, image, figure.canvas.get_width_height())
     for region in regions:
         _show_disc(axes, sheet, region, named=len(regions) > 1)
     _show_frame(axes, sheet, on_image=image is not None, px_per_mm=px_per_mm)
-    return finish_picture(figure, alt=alt)
+    return finish_picture(figure, alt=alt, ground=ground)
 
 
 def blank_axes(width_px: float, height_px: float) -> tuple[Any, Any]:
@@ -141,57 +140,65 @@ def blank_axes(width_px: float, height_px: float) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     size = (round(width_px) / CSS_PX_PER_INCH, round(height_px) / CSS_PX_PER_INCH)
-    figure = Figure(figsize=size, dpi=CSS_PX_PER_INCH * SHARPNESS, facecolor=NEUTRAL)
+    figure = Figure(figsize=size, dpi=CSS_PX_PER_INCH * SHARPNESS, facecolor="none")
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     return figure, axes
 
 
-def finish_picture(figure: Any, *, alt: str) -> Picture:
-    """Render a figure, apart from any global state, and pack it."""
+def finish_picture(figure: Any, *, alt: str, ground: Any = None) -> Picture:
+    """Render a figure, apart from any global state, over a Pillow image or over plain ground, and pack it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     width, height = figure.get_size_inches() * CSS_PX_PER_INCH
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba()))
+    picture = Image.new("RGB", drawn.size, NEUTRAL) if ground is None else ground
+    picture.paste(drawn, mask=drawn)
     stream = BytesIO()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     picture.save(stream, format="WEBP", quality=92, method=2)
     return Picture(stream.getvalue(), round(width), round(height), alt)
 
 
-def _show_image(axes: Any, sheet: Sheet, image: Volume) -> None:
-    """Show the image in greys from its 0.5th to its 99.5th percentile; beyond its edges the ground stays."""
+def _grey_image(sheet: Sheet, image: Volume, size: tuple[int, int]) -> Any:
+    """Show the image in greys from its 0.5th to its 99.5th percentile; beyond its edges is plain ground.
+
+    Enlarged and laid under the drawing by Pillow: matplotlib takes several times as long for the same.
+    """
     from PIL import Image
 
+    ground = Image.new("RGB", size, NEUTRAL)
     grey = sample(image, sheet, outside=np.nan)
     known = np.isfinite(grey)
     if not known.any():
-        return
+        return ground
     low, high = np.percentile(grey[known], (0.5, 99.5))
     shade = np.clip((np.nan_to_num(grey, nan=low) - low) * (255 / max(high - low, 1e-6)), 0, 255)
-    # Enlarged here: matplotlib takes several times as long for the same.
-    size = axes.figure.canvas.get_width_height(physical=True)
     enlarged = Image.fromarray(shade.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     cover = Image.fromarray(known.astype(np.uint8) * 255).resize(size, Image.Resampling.NEAREST)
-    width, height = sheet.size_mm
-    extent = (0, width, height, 0)
-    axes.imshow(Image.merge("LA", (enlarged, cover)).convert("RGBA"), extent=extent, aspect="auto")
+    ground.paste(enlarged.convert("RGB"), mask=cover)
+    return ground
 
 
 def _show_disc(axes: Any, sheet: Sheet, region: DiscRegion, *, named: bool) -> None:
     """Outline a disc and fill it thinly; write its name before its left edge."""
+    from contourpy import contour_generator
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
     inside = sample(region.mask, sheet, outside=0.0)
     if inside.max() <= 0.5:
         return
     colour = colour_of_label(region.label)
     x = (np.arange(inside.shape[1]) + 0.5) * sheet.step_mm
     y = (np.arange(inside.shape[0]) + 0.5) * sheet.step_mm
-    axes.contourf(x, y, inside, levels=[0.5, 2.0], colors=[colour], alpha=0.28)
+    outline = Path.make_compound_path(*map(Path, contour_generator(x, y, inside).lines(0.5)))
+    axes.add_artist(PathPatch(outline, facecolor=colour, alpha=0.28, linewidth=0))
     # A dark line under the coloured one keeps the outline visible on bright and on pale grounds.
-    axes.contour(x, y, inside, levels=[0.5], colors=[INK], linewidths=2.4, alpha=0.75)
-    axes.contour(x, y, inside, levels=[0.5], colors=[colour], linewidths=1.4)
+    axes.add_artist(PathPatch(outline, fill=False, edgecolor=INK, linewidth=2.4, alpha=0.75))
+    axes.add_artist(PathPatch(outline, fill=False, edgecolor=colour, linewidth=1.4))
     if named:
         rows, columns = np.nonzero(inside > 0.5)
         left = columns.min()

@@ -72,8 +72,9 @@ def _view_axes() -> NDArray[np.float64]:
 
 def draw_meshes(meshes: Mapping[int, Mesh]) -> Picture:
     """Draw a still of the disc meshes, for paper and for browsers without WebGL."""
-    from matplotlib.collections import PolyCollection
+    from matplotlib.collections import TriMesh
     from matplotlib.colors import to_rgb
+    from matplotlib.tri import Triangulation
 
     view = _view_axes()
     polygons, colours, depths, names = [], [], [], []
@@ -96,9 +97,10 @@ def draw_meshes(meshes: Mapping[int, Mesh]) -> Picture:
     figure, axes = blank_axes(*(size * float(np.clip(600 / size[1], 2.0, 5.0))))
     axes.set_xlim(lower[0], upper[0])
     axes.set_ylim(lower[1], upper[1])
-    axes.add_collection(
-        PolyCollection(list(shape), facecolors=shade, edgecolors=shade, linewidths=0.3, antialiased=True)
-    )
+    corners = shape.reshape(-1, 2)
+    triangles = TriMesh(Triangulation(*corners.T, triangles=np.arange(len(corners)).reshape(-1, 3)))
+    triangles.set_facecolor(np.repeat(shade, 3, axis=0))
+    axes.add_collection(triangles, autolim=False)  # the limits are set
     for label, x, y in names:
         axes.text(
             x + 3.0,
