@@ -36,17 +36,15 @@ class Run:
     peak_gib: float
 
 
-def run(arguments: list[str]) -> Run:
-    """Run ``discometry`` with these arguments, its output discarded."""
+DISCOMETRY = ("-c", "import sys; from discometry.cli import main; sys.exit(main())")
+
+
+def run(arguments: list[str], program: tuple[str, ...] = DISCOMETRY) -> Run:
+    """Run ``discometry``, or another Python program, with these arguments, its output discarded."""
     start = time.perf_counter()
     sink = os.open(os.devnull, os.O_WRONLY)
     actions = [(os.POSIX_SPAWN_DUP2, sink, 1), (os.POSIX_SPAWN_DUP2, sink, 2)]
-    command = [
-        sys.executable,
-        "-c",
-        "import sys; from discometry.cli import main; sys.exit(main())",
-        *arguments,
-    ]
+    command = [sys.executable, *program, *arguments]
     pid = os.posix_spawn(sys.executable, command, dict(os.environ), file_actions=actions)
     _, status, usage = os.wait4(pid, 0)
     os.close(sink)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from discometry.core.anatomy import Tissue
-from discometry.networks.runtime import build_predictor
-from discometry.networks.segmenter import build_segmenter
+from discometry.networks.engines import load_predictor
+from discometry.networks.segmenter import build_segmenter, segmenter_component
 from discometry.training.fit_segmenter import PRESETS
 from discometry.training.losses import dice_cross_entropy
 
@@ -57,14 +57,13 @@ def main() -> None:
                 print(f"| {preset} | {count:.1f} M | {batch} | {name} | {row}", flush=True)
     print("\n| preset | engine | made ready s | forward s a patch |\n|---|---|---|---|")
     for preset, training in PRESETS.items():
-        for engine in ("torch", "openvino") if training.network.traceable else ("torch",):
-            network = build_segmenter(training.network)
+        component = segmenter_component(build_segmenter(training.network), training.network)
+        for engine in ("openvino", "torch") if preset != "paper" else ("torch",):
             start = time.perf_counter()
-            predictor = build_predictor(network, engine=engine)  # type: ignore[arg-type]
+            predictor, config = load_predictor(component, engine=engine)  # type: ignore[arg-type]
             ready = time.perf_counter() - start
-            windows = torch.randn(2, 1, *training.network.patch)
-            with torch.inference_mode():
-                times = seconds(lambda p=predictor, w=windows: p(w), options.repeats)
+            windows = torch.randn(2, 1, *config.patch).numpy()
+            times = seconds(lambda p=predictor, w=windows: p(w), options.repeats)
             median, least, greatest = (value / 2 for value in times)
             print(
                 f"| {preset} | {engine} | {ready:.2f} | {median:.3f} ({least:.3f}-{greatest:.3f}) |",

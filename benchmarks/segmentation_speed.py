@@ -2,11 +2,12 @@
 
     python benchmarks/segmentation_speed.py --data DATA [--bundle BUNDLE] --repeats 3
 
-Prints Markdown for docs/benchmarks.md. Each ``analyse`` is a process of its own, so that its time includes
-starting Python and making the networks ready. Beside it stand, within one process whose networks are ready,
-our way from the image to tissue (locate, prepare, segment), on both engines, and the plain sliding window:
-torch in its default layout, one window at a time, half a window of overlap, over the whole volume, of which
-only the network's run is timed. Both average the image with its mirror image and cut discs alike.
+Prints Markdown for docs/benchmarks.md. The plain window is what a first script would do: read, resample, run
+torch in its default layout over the whole volume, one window at a time with half a window of overlap, write
+the tissue. It and ``analyse`` are timed as processes of their own, start of Python and imports included, and
+then within one process whose networks are ready: ``analyse`` again, report and all; our way from the image to
+tissue (locate, prepare, segment), on both engines; and of the plain window the network's run alone. All
+average the image with its mirror image and cut discs alike.
 """
 
 from __future__ import annotations
@@ -15,33 +16,44 @@ import argparse
 import os
 import platform
 import statistics
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
-from monai.inferers.utils import sliding_window_inference
 
 from discometry.core.anatomy import Tissue
 from discometry.core.scores import dice
 from discometry.core.volume import Volume
 from discometry.io.bundle import read_bundle
-from discometry.io.images import read_image, read_mask
-from discometry.networks.segmenter import load_segmenter
+from discometry.io.images import read_image, read_mask, write_volume
+from discometry.io.study_input import StudyInput
 from discometry.pipeline import Models, analyse_image
 from discometry.stages.prepare import PrepareConfig, prepare
 from discometry.stages.segment import most_probable, weigh_disc
+from discometry.study import analyse_study
 from end_to_end import run
 
+SCANS = (
+    Path("fastcleverseg", "images_iso", "11.nii.gz"),
+    Path("fastcleverseg", "images_iso", "25.nii.gz"),
+    Path("vertebrae", "VB2", "02_image.nii.gz"),
+)
 
-def spread(values: list[float], unit: str) -> str:
-    """Median and range."""
-    return f"{statistics.median(values):.2f} {unit} ({min(values):.2f}-{max(values):.2f})"
+
+def spread(values: list[float]) -> str:
+    """Median and range in seconds."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
 
 def plain(image: Volume, models: Models) -> tuple[float, Volume]:
     """Segment as a first script would; give the network's time and the tissue on the image's own grid."""
+    import torch
+    from monai.inferers.utils import sliding_window_inference
+
+    from discometry.networks.segmenter import load_segmenter
+
     network, config = load_segmenter(models.bundle.component("segmenter"))
     prepared = prepare(image, PrepareConfig(spacing_mm=config.spacing_mm))
     voxels = torch.from_numpy(np.ascontiguousarray(prepared.image.array))[None, None]
@@ -56,13 +68,18 @@ def plain(image: Volume, models: Models) -> tuple[float, Volume]:
     return took, Volume(prepared.part, most_probable(probabilities, [prepared.image.grid], prepared.part))
 
 
-def ready(image: Volume, models: Models, repeats: int) -> list[float]:
-    """Seconds from the image to tissue, the networks ready."""
-    times = []
-    for _ in range(repeats + 1):
-        stages = analyse_image("study", image, models).timings_s
-        times.append(sum(stages[name] for name in ("locate", "prepare", "segment")))
-    return times[1:]
+def to_tissue(image: Volume, models: Models) -> float:
+    """Seconds from the image to tissue."""
+    stages = analyse_image("study", image, models).timings_s
+    return sum(stages[name] for name in ("locate", "prepare", "segment"))
+
+
+def whole(path: Path, models: Models) -> float:
+    """Seconds of a whole study, read, analysed, written and reported."""
+    with TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        analyse_study(StudyInput(source=path), models, out=Path(folder))
+        return time.perf_counter() - start
 
 
 def main() -> None:
@@ -71,45 +88,71 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, default=None)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--plain", type=Path, help="only run the plain window on this image, into --data")
     options = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}\n")
-    heads = "`analyse`, whole | CPU | peak memory | plain window | to tissue, torch | to tissue, OpenVINO"
-    print(f"| scan | voxels | {heads} | plain over torch, OpenVINO, whole | Dice | difference |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
     bundle = read_bundle(options.bundle)
-    models, faster = Models(bundle), Models(bundle, engine="openvino")
-    with TemporaryDirectory() as folder:
-        for path in (
-            options.data / "fastcleverseg" / "images_iso" / "11.nii.gz",
-            options.data / "fastcleverseg" / "images_iso" / "25.nii.gz",
-            options.data / "vertebrae" / "VB2" / "02_image.nii.gz",
-        ):
-            arguments = ["analyse", str(path), "--out", folder]
-            arguments += ["--bundle", str(options.bundle)] if options.bundle else []
-            runs = [run(arguments) for _ in range(options.repeats)]
-            image = read_image(path).oriented()
-            repeats = [plain(image, models) for _ in range(options.repeats)]
-            walls, times = [one.wall_s for one in runs], [one[0] for one in repeats]
-            ours = [ready(image, chosen, options.repeats) for chosen in (models, faster)]
-            ratios = [statistics.median(times) / statistics.median(values) for values in (*ours, walls)]
-            mine = analyse_image(path.stem, image, models).result.spine.labels.array > 0
-            theirs = repeats[0][1].array == Tissue.DISC
-            manual = path.parents[1] / "masks_iso" / path.name
-            scores = "- | -"
-            if manual.is_file():
-                truth = read_mask(manual).oriented().array > 0
-                # The disc above the highest manual one counts for neither.
-                top = int(np.flatnonzero(truth.any(axis=(0, 1)))[-1]) + 1
-                pair = [dice(found[:, :, :top], truth[:, :, :top]) for found in (mine, theirs)]
-                scores = f"{pair[0]:.4f} | {pair[0] - pair[1]:+.4f}"
-            print(
-                f"| {path.parents[1].name}/{path.name} | {' x '.join(map(str, image.array.shape))} | "
-                f"{spread(walls, 's')} | {statistics.median(one.cpu_s for one in runs):.1f} s | "
-                f"{max(one.peak_gib for one in runs):.2f} GiB | {spread(times, 's')} | "
-                f"{' | '.join(spread(values, 's') for values in ours)} | "
-                f"{', '.join(f'{ratio:.1f}' for ratio in ratios)} | {scores} |",
-                flush=True,
-            )
+    models, slower = Models(bundle), Models(bundle, engine="torch")
+    if options.plain is not None:
+        write_volume(plain(read_image(options.plain).oriented(), models)[1], options.data / "tissue.nii.gz")
+        return
+    given = [] if options.bundle is None else ["--bundle", str(options.bundle)]
+    processes, ready, ratios = [], [], []
+    for scan in SCANS:
+        path = options.data / scan
+        with TemporaryDirectory() as folder:
+            ours = [run(["analyse", str(path), "--out", folder, *given]) for _ in range(options.repeats)]
+            script = (sys.argv[0], "--data", folder, "--plain", str(path))
+            theirs = [run(given, program=script) for _ in range(options.repeats)]
+        image = read_image(path).oriented()
+        windows = [plain(image, models) for _ in range(options.repeats)]
+        times = {
+            "plain": [took for took, _ in windows],
+            "again": [whole(path, models) for _ in range(options.repeats + 1)][1:],
+            "openvino": [to_tissue(image, models) for _ in range(options.repeats + 1)][1:],
+            "torch": [to_tissue(image, slower) for _ in range(options.repeats + 1)][1:],
+        }
+        name = f"{scan.parts[0]}/{scan.name} | {' x '.join(map(str, image.array.shape))}"
+        cells = [
+            f"{spread([one.wall_s for one in runs])} | {statistics.median(one.cpu_s for one in runs):.1f} | "
+            f"{max(one.peak_gib for one in runs):.2f}"
+            for runs in (ours, theirs)
+        ]
+        processes.append(f"| {name} | {' | '.join(cells)} |")
+        ready.append(f"| {name} | {' | '.join(map(spread, times.values()))} |")
+        middle = {key: statistics.median(values) for key, values in times.items()}
+        process = statistics.median(one.wall_s for one in theirs) / statistics.median(
+            one.wall_s for one in ours
+        )
+        over = [middle["plain"] / middle[key] for key in ("again", "openvino", "torch")]
+        ratios.append(
+            f"| {name} | {' | '.join(f'{ratio:.1f}' for ratio in (process, *over))} | "
+            f"{agreement(path, image, models, windows[0][1])} |"
+        )
+        print(f"{name}: done", file=sys.stderr, flush=True)
+    print(f"{platform.machine()}, {os.cpu_count()} cores\n")
+    print("| scan | voxels | `analyse` s | CPU s | peak GiB | plain window s | CPU s | peak GiB |")
+    print("|---|---|---|---|---|---|---|---|", *processes, sep="\n")
+    print("\n| scan | voxels | plain window s | `analyse` s | to tissue, OpenVINO s | to tissue, torch s |")
+    print("|---|---|---|---|---|---|", *ready, sep="\n")
+    print(
+        "\n| scan | voxels | process over process | plain window over `analyse` | over to tissue, OpenVINO",
+        end="",
+    )
+    print(" | over to tissue, torch | Dice | difference |")
+    print("|---|---|---|---|---|---|---|---|", *ratios, sep="\n")
+
+
+def agreement(path: Path, image: Volume, models: Models, tissue: Volume) -> str:
+    """Give our Dice of all manual discs together, and how far it is above the plain window's."""
+    manual = path.parents[1] / "masks_iso" / path.name
+    if not manual.is_file():
+        return "- | -"
+    truth = read_mask(manual).oriented().array > 0
+    # The disc above the highest manual one counts for neither.
+    top = int(np.flatnonzero(truth.any(axis=(0, 1)))[-1]) + 1
+    mine = analyse_image(path.stem, image, models).result.spine.labels.array > 0
+    pair = [dice(found[:, :, :top], truth[:, :, :top]) for found in (mine, tissue.array == Tissue.DISC)]
+    return f"{pair[0]:.4f} | {pair[0] - pair[1]:+.4f}"
 
 
 if __name__ == "__main__":

@@ -194,7 +194,8 @@ def _show_disc(axes: Any, sheet: Sheet, region: DiscRegion, *, named: bool) -> N
     colour = colour_of_label(region.label)
     x = (np.arange(inside.shape[1]) + 0.5) * sheet.step_mm
     y = (np.arange(inside.shape[0]) + 0.5) * sheet.step_mm
-    outline = Path.make_compound_path(*map(Path, contour_generator(x, y, inside).lines(0.5)))
+    lines: Any = contour_generator(x, y, inside).lines(0.5)
+    outline = Path.make_compound_path(*map(Path, lines))
     axes.add_artist(PathPatch(outline, facecolor=colour, alpha=0.28, linewidth=0))
     # A dark line under the coloured one keeps the outline visible on bright and on pale grounds.
     axes.add_artist(PathPatch(outline, fill=False, edgecolor=INK, linewidth=2.4, alpha=0.75))

@@ -97,9 +97,9 @@ def draw_meshes(meshes: Mapping[int, Mesh]) -> Picture:
     figure, axes = blank_axes(*(size * float(np.clip(600 / size[1], 2.0, 5.0))))
     axes.set_xlim(lower[0], upper[0])
     axes.set_ylim(lower[1], upper[1])
-    corners = shape.reshape(-1, 2)
-    triangles = TriMesh(Triangulation(*corners.T, triangles=np.arange(len(corners)).reshape(-1, 3)))
-    triangles.set_facecolor(np.repeat(shade, 3, axis=0))
+    x, y = shape.reshape(-1, 2).T
+    triangles = TriMesh(Triangulation(x, y, np.arange(len(x)).reshape(-1, 3)))
+    triangles.set_facecolor(np.repeat(shade, 3, axis=0).tolist())
     axes.add_collection(triangles, autolim=False)  # the limits are set
     for label, x, y in names:
         axes.text(
