@@ -134,11 +134,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|", *processes, sep="\n")
     print("\n| scan | voxels | plain window s | `analyse` s | to tissue, OpenVINO s | to tissue, torch s |")
     print("|---|---|---|---|---|---|", *ready, sep="\n")
-    print(
-        "\n| scan | voxels | process over process | plain window over `analyse` | over to tissue, OpenVINO",
-        end="",
-    )
-    print(" | over to tissue, torch | Dice | difference |")
+    heads = "process over process | plain window over `analyse` | over to tissue, OpenVINO | and torch"
+    print(f"\n| scan | voxels | {heads} | Dice | difference |")
     print("|---|---|---|---|---|---|---|---|", *ratios, sep="\n")
 
 
