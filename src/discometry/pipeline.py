@@ -149,7 +149,7 @@ def spine_views(image: Volume, models: Models, watch: Watch | None = None) -> li
         with watch.stage("locate") as on_windows:
             locator, config = models.segmenter("locator")
             coarse = prepare(image, PrepareConfig(spacing_mm=config.spacing_mm))
-            window = LocateConfig(longest=config.patch, divisor=config.divisor)
+            window = LocateConfig(window=config.patch, divisor=config.divisor)
             region = locate(coarse, locator, window, on_windows=on_windows)
     with watch.stage("prepare"):
         _, config = models.segmenter()

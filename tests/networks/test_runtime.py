@@ -21,7 +21,7 @@ def as_it_is(windows: Images) -> Images:
 @pytest.mark.parametrize("shape", [(40, 50, 33), (5, 16, 70), (16, 16, 16)])
 def test_windows_blend_without_seams_whatever_the_size(shape: tuple[int, int, int]) -> None:
     images = np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
-    found = predict_probabilities(as_it_is, images, longest=WINDOW, divisor=DIVISOR, overlap=0.25)
+    found = predict_probabilities(as_it_is, images, window=WINDOW, divisor=DIVISOR)
     np.testing.assert_allclose(found, softmax(as_it_is(images[:, None]), axis=1), atol=1e-5)
 
 
@@ -34,7 +34,7 @@ def test_what_a_window_says_of_its_middle_counts_most() -> None:
         return logits
 
     image = np.zeros((1, 8, 16, 80), dtype=np.float32)
-    (_, right) = predict_probabilities(ends, image, longest=WINDOW, divisor=DIVISOR, overlap=0.5)[0]
+    (_, right) = predict_probabilities(ends, image, window=WINDOW, divisor=DIVISOR, overlap=0.5)[0]
     assert (right[:, :, 10:70] > 0.5).all()
     assert (right[:, :, :8] < 0.5).all()
 
@@ -48,10 +48,8 @@ def test_a_mirrored_image_has_the_mirrored_answer(length: int) -> None:
         return np.ascontiguousarray(first_half(windows[..., ::-1])[..., ::-1])
 
     image = np.random.default_rng(1).standard_normal((1, 8, 16, length)).astype(np.float32)
-    seen = predict_probabilities(first_half, image, longest=WINDOW, divisor=DIVISOR, overlap=0.25)
-    mirrored = predict_probabilities(
-        last_half, image[..., ::-1], longest=WINDOW, divisor=DIVISOR, overlap=0.25
-    )
+    seen = predict_probabilities(first_half, image, window=WINDOW, divisor=DIVISOR)
+    mirrored = predict_probabilities(last_half, image[..., ::-1], window=WINDOW, divisor=DIVISOR)
     np.testing.assert_allclose(mirrored[..., ::-1], seen, atol=1e-5)
 
 
@@ -66,9 +64,8 @@ def test_every_window_is_reported() -> None:
     predict_probabilities(
         network,
         np.zeros((2, 20, 70, 40), dtype=np.float32),
-        longest=WINDOW,
+        window=WINDOW,
         divisor=DIVISOR,
-        overlap=0.25,
         on_windows=lambda done, total: told.append((done, total)),
     )
     assert told == [(2 * done, 2 * len(windows)) for done in range(1, len(windows) + 1)]

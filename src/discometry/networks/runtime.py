@@ -49,15 +49,16 @@ def predict_probabilities(
     predictor: Predictor,
     images: NDArray[np.float32],
     *,
-    longest: tuple[int, int, int],
+    window: tuple[int, int, int],
     divisor: tuple[int, int, int],
-    overlap: float,
+    overlap: float = 0.25,
     on_windows: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Give the tissue probabilities of every voxel.
 
-    Windows are as few as may be (:func:`even_window`), lie evenly, overlap, and are blended with Gaussian
-    weights, as in nnU-Net (Isensee et al. 2021).
+    Windows lie evenly, overlap, and are blended with Gaussian weights, as in nnU-Net (Isensee et al. 2021).
+    A side shorter than the window gets a window of its own length, rounded up to ``divisor``, so thin slabs
+    are not padded far.
 
     Parameters
     ----------
@@ -65,10 +66,10 @@ def predict_probabilities(
         The network.
     images
         Normalised intensities, NxLxPxS. All are seen at once.
-    longest
-        Longest sides of a window in voxels.
+    window
+        Longest window sides in voxels.
     divisor
-        Numbers that the windows' sides divide by.
+        Numbers that the input's sides must divide by.
     overlap
         Part of a window that it shares with the next, 0 to below 1.
     on_windows
@@ -80,7 +81,10 @@ def predict_probabilities(
         NxCxLxPxS float32, summing to one over C.
     """
     shape = images.shape[1:]
-    sides = even_window(shape, longest=longest, divisor=divisor, overlap=overlap)
+    sides = [
+        step * -(-min(longest, side) // step)
+        for longest, step, side in zip(window, divisor, shape, strict=True)
+    ]
     lacking = [max(0, side - length) for side, length in zip(sides, shape, strict=True)]
     padded = np.pad(images, [(0, 0), *[(less // 2, less - less // 2) for less in lacking]])
     image = tuple(slice(less // 2, less // 2 + length) for less, length in zip(lacking, shape, strict=True))
@@ -103,7 +107,7 @@ def _places(shape: tuple[int, ...], sides: Sequence[int], overlap: float) -> Ite
     """Lay windows evenly over an image, from end to end."""
     starts = []
     for length, side in zip(shape, sides, strict=True):
-        further = math.ceil((length - side) / (side * (1 - overlap)) - 1e-9)
+        further = math.ceil((length - side) / max(1, int(side * (1 - overlap))))
         starts.append(np.rint(np.linspace(0, length - side, further + 1)).astype(int).tolist())
     for corner in itertools.product(*starts):
         yield tuple(slice(first, first + side) for first, side in zip(corner, sides, strict=True))

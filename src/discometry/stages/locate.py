@@ -22,8 +22,8 @@ __all__ = ["LocateConfig", "locate"]
 class LocateConfig:
     """Options of :func:`locate`."""
 
-    longest: tuple[int, int, int] = (16, 64, 64)
-    """Most voxels of the coarse grid along L, P, S that the network sees at once."""
+    window: tuple[int, int, int] = (16, 64, 64)
+    """Longest window sides along L, P, S in voxels of the coarse grid."""
     divisor: tuple[int, int, int] = (8, 8, 8)
     """Numbers that the sides of a window must divide by."""
     overlap: float = 0.5
@@ -75,7 +75,7 @@ def locate(
     seen, mirrored = predict_probabilities(
         predictor,
         np.stack([image, image[::-1]]),  # so that a mirrored image has the mirrored region
-        longest=config.longest,
+        window=config.window,
         divisor=config.divisor,
         overlap=config.overlap,
         on_windows=on_windows,

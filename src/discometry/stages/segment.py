@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from discometry.core.anatomy import Tissue
 from discometry.core.records import Prepared, Segmentation
 from discometry.core.volume import Grid, Volume
-from discometry.networks.runtime import Predictor, predict_probabilities
+from discometry.networks.runtime import Predictor, even_window, predict_probabilities
 from discometry.sampling import plane_within, sampler
 
 __all__ = ["SegmentConfig", "most_probable", "segment", "view_probabilities", "weigh_disc"]
@@ -79,10 +79,13 @@ def view_probabilities(
     """Give the weighed probabilities of every view of :func:`segment`, NxCxLxPxS, on its own voxels."""
     seen = np.stack([view.image.array for view in views])
     seen[1::2] = seen[1::2, ::-1].copy()
+    window = even_window(
+        seen.shape[1:], longest=config.longest, divisor=config.divisor, overlap=config.overlap
+    )
     probabilities = predict_probabilities(
         predictor,
         seen,
-        longest=config.longest,
+        window=window,
         divisor=config.divisor,
         overlap=config.overlap,
         on_windows=on_windows,

@@ -21,7 +21,7 @@ from discometry.core.errors import BundleError, InputError
 from discometry.core.scores import iou
 from discometry.io.bundle import Component, check_bundle_folder, write_component
 from discometry.networks.engine_torch import torch_predictor
-from discometry.networks.runtime import predict_probabilities
+from discometry.networks.runtime import even_window, predict_probabilities
 from discometry.networks.segmenter import build_segmenter, load_segmenter, segmenter_component
 from discometry.networks.segmenter_config import SegmenterConfig
 from discometry.training.loop import LoopConfig, fit
@@ -297,7 +297,8 @@ def _predictions(
     predictor = torch_predictor(network, str(next(network.parameters()).device))
     for scan in scans:
         assert scan.image is not None  # whole_scan gives even a phantom its intensities
+        window = even_window(scan.image.shape, longest=config.view, divisor=config.divisor, overlap=0.0)
         (probabilities,) = predict_probabilities(
-            predictor, scan.image[None], longest=config.view, divisor=config.divisor, overlap=0.0
+            predictor, scan.image[None], window=window, divisor=config.divisor, overlap=0.0
         )
         yield scan, probabilities
