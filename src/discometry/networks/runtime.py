@@ -107,7 +107,7 @@ def _places(shape: tuple[int, ...], sides: Sequence[int], overlap: float) -> Ite
     """Lay windows evenly over an image, from end to end."""
     starts = []
     for length, side in zip(shape, sides, strict=True):
-        further = math.ceil((length - side) / max(1, int(side * (1 - overlap))))
+        further = math.ceil((length - side) / (side * (1 - overlap)) - 1e-9)
         starts.append(np.rint(np.linspace(0, length - side, further + 1)).astype(int).tolist())
     for corner in itertools.product(*starts):
         yield tuple(slice(first, first + side) for first, side in zip(corner, sides, strict=True))
