@@ -18,6 +18,7 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,7 +34,7 @@ from discometry.pipeline import Models, analyse_image
 from discometry.stages.prepare import PrepareConfig, prepare
 from discometry.stages.segment import most_probable, weigh_disc
 from discometry.study import analyse_study
-from end_to_end import run
+from end_to_end import Run, run
 
 SCANS = (
     Path("fastcleverseg", "images_iso", "11.nii.gz"),
@@ -96,13 +97,17 @@ def main() -> None:
         write_volume(plain(read_image(options.plain).oriented(), models)[1], options.data / "tissue.nii.gz")
         return
     given = [] if options.bundle is None else ["--bundle", str(options.bundle)]
-    processes, ready, ratios = [], [], []
+    names, processes, ready, ratios = [], [], [], []
+    # All processes first: to Linux the peak memory of a child is no less than its parent's.
     for scan in SCANS:
         path = options.data / scan
         with TemporaryDirectory() as folder:
             ours = [run(["analyse", str(path), "--out", folder, *given]) for _ in range(options.repeats)]
             script = (sys.argv[0], "--data", folder, "--plain", str(path))
             theirs = [run(given, program=script) for _ in range(options.repeats)]
+        processes.append((ours, theirs))
+    for scan, (ours, theirs) in zip(SCANS, processes, strict=True):
+        path = options.data / scan
         image = read_image(path).oriented()
         windows = [plain(image, models) for _ in range(options.repeats)]
         times = {
@@ -111,32 +116,39 @@ def main() -> None:
             "openvino": [to_tissue(image, models) for _ in range(options.repeats + 1)][1:],
             "torch": [to_tissue(image, slower) for _ in range(options.repeats + 1)][1:],
         }
-        name = f"{scan.parts[0]}/{scan.name} | {' x '.join(map(str, image.array.shape))}"
-        cells = [
-            f"{spread([one.wall_s for one in runs])} | {statistics.median(one.cpu_s for one in runs):.1f} | "
-            f"{max(one.peak_gib for one in runs):.2f}"
-            for runs in (ours, theirs)
-        ]
-        processes.append(f"| {name} | {' | '.join(cells)} |")
-        ready.append(f"| {name} | {' | '.join(map(spread, times.values()))} |")
+        names.append(f"{scan.parts[0]}/{scan.name} | {' x '.join(map(str, image.array.shape))}")
+        ready.append(" | ".join(map(spread, times.values())))
         middle = {key: statistics.median(values) for key, values in times.items()}
-        process = statistics.median(one.wall_s for one in theirs) / statistics.median(
-            one.wall_s for one in ours
-        )
-        over = [middle["plain"] / middle[key] for key in ("again", "openvino", "torch")]
-        ratios.append(
-            f"| {name} | {' | '.join(f'{ratio:.1f}' for ratio in (process, *over))} | "
-            f"{agreement(path, image, models, windows[0][1])} |"
-        )
-        print(f"{name}: done", file=sys.stderr, flush=True)
+        quotients = [wall(theirs) / wall(ours)]
+        quotients += [middle["plain"] / middle[key] for key in ("again", "openvino", "torch")]
+        scores = agreement(path, image, models, windows[0][1])
+        ratios.append(f"{' | '.join(f'{ratio:.1f}' for ratio in quotients)} | {scores}")
     print(f"{platform.machine()}, {os.cpu_count()} cores\n")
-    print("| scan | voxels | `analyse` s | CPU s | peak GiB | plain window s | CPU s | peak GiB |")
-    print("|---|---|---|---|---|---|---|---|", *processes, sep="\n")
-    print("\n| scan | voxels | plain window s | `analyse` s | to tissue, OpenVINO s | to tissue, torch s |")
-    print("|---|---|---|---|---|---|", *ready, sep="\n")
+    table("`analyse` s | CPU s | peak GiB | plain window s | CPU s | peak GiB", names, map(both, processes))
+    table("plain window s | `analyse` s | to tissue, OpenVINO s | to tissue, torch s", names, ready)
     heads = "process over process | plain window over `analyse` | over to tissue, OpenVINO | and torch"
-    print(f"\n| scan | voxels | {heads} | Dice | difference |")
-    print("|---|---|---|---|---|---|---|---|", *ratios, sep="\n")
+    table(f"{heads} | Dice | difference", names, ratios)
+
+
+def wall(runs: list[Run]) -> float:
+    """Median wall time of some processes."""
+    return statistics.median(one.wall_s for one in runs)
+
+
+def both(pair: tuple[list[Run], list[Run]]) -> str:
+    """Give wall time, processor time and peak memory of our processes and of the others."""
+    return " | ".join(
+        f"{spread([one.wall_s for one in runs])} | {statistics.median(one.cpu_s for one in runs):.1f} | "
+        f"{max(one.peak_gib for one in runs):.2f}"
+        for runs in pair
+    )
+
+
+def table(heads: str, names: Iterable[str], rows: Iterable[str]) -> None:
+    """Print a table of the scans."""
+    print(f"| scan | voxels | {heads} |")
+    print("|---" * (heads.count("|") + 3) + "|")
+    print(*(f"| {name} | {row} |" for name, row in zip(names, rows, strict=True)), sep="\n", end="\n\n")
 
 
 def agreement(path: Path, image: Volume, models: Models, tissue: Volume) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["Predictor", "even_window", "predict_probabilities"]
 
 Predictor = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""A network ready to run: Bx1xLxPxS image to BxCxLxPxS logits."""
+"""A network ready to run: Bx1xLxPxS image to BxCxLxPxS logits, which are the caller's to change."""
 
 
 def even_window(
@@ -98,7 +98,8 @@ def predict_probabilities(
             yield answer
 
     logits = _blended(answers(), places, padded.shape[1:])[:, :, *image]
-    odds: NDArray[np.float32] = np.exp(logits - logits.max(axis=1, keepdims=True))
+    logits -= logits.max(axis=1, keepdims=True)
+    odds = np.exp(logits, out=logits)
     odds /= odds.sum(axis=1, keepdims=True)
     return odds
 
@@ -125,7 +126,8 @@ def _blended(
     total = np.zeros(shape, dtype=np.float32)
     blended = np.zeros((*first.shape[:2], *shape), dtype=np.float32)
     for answer, place in zip(itertools.chain([first], answers), places, strict=True):
-        blended[:, :, *place] += weights * answer
+        answer *= weights
+        blended[:, :, *place] += answer
         total[place] += weights
     blended /= total
     return blended
