@@ -8,10 +8,9 @@ import torch
 from monai.networks.layers.simplelayers import SkipConnection
 from torch import Tensor, nn
 
-__all__ = ["spun"]
+from discometry.networks.segmenter_config import SPUN_LEVEL
 
-_LEVEL = 1
-"""The level below which a U-Net is spun: there it is cheap, and its voxels are coarse."""
+__all__ = ["spun"]
 
 
 class _CycleSpinning(nn.Module):
@@ -36,6 +35,6 @@ def spun(network: nn.Module) -> nn.Module:
     """Copy a network for use, in eval mode, MONAI's U-Nets with cycle spinning below their second level."""
     network = copy.deepcopy(network).eval()
     levels = [module for module in network.modules() if isinstance(module, SkipConnection)]
-    if len(levels) > _LEVEL:
-        levels[_LEVEL].submodule = _CycleSpinning(levels[_LEVEL].submodule)
+    if len(levels) > SPUN_LEVEL:
+        levels[SPUN_LEVEL].submodule = _CycleSpinning(levels[SPUN_LEVEL].submodule)
     return network

@@ -17,12 +17,10 @@ from openvino import Node, opset13
 
 from discometry.core.anatomy import Tissue
 from discometry.networks.runtime import Predictor
-from discometry.networks.segmenter_config import SegmenterConfig
+from discometry.networks.segmenter_config import SPUN_LEVEL, SegmenterConfig
 
 __all__ = ["openvino_predictor"]
 
-_SPUN_LEVEL = 1
-"""The level below which the U-Net is spun, as for torch."""
 _EPSILON = 1e-5
 """Added to the variance by instance normalisation, torch's default."""
 
@@ -77,7 +75,7 @@ def _network(image: Node, layers: _Layers, config: SegmenterConfig) -> Node:
         stride = config.strides[depth]
         down = layers.residual_unit(f"{name}.0", x, (came, wide), units=2, stride=stride)
         below = from_level(depth + 1, down, f"{name}.1.submodule")
-        if depth == _SPUN_LEVEL:
+        if depth == SPUN_LEVEL:
             moved = opset13.roll(down, np.array([-1, -1]), np.array([3, 4]))
             answer = from_level(depth + 1, moved, f"{name}.1.submodule")
             back = opset13.roll(answer, np.array([1, 1]), np.array([3, 4]))

@@ -10,7 +10,10 @@ from typing import Any, Literal
 from discometry.core.errors import BundleError, InputError
 from discometry.io.bundle import Component
 
-__all__ = ["SegmenterConfig", "agreement"]
+__all__ = ["SPUN_LEVEL", "SegmenterConfig", "agreement"]
+
+SPUN_LEVEL = 1
+"""The level below which a U-Net in use is cycle spun: there it is cheap, and its voxels are coarse."""
 
 _MOST_WIDTH = {"residual_unet": 1024, "swin_unetr_v2": 96}
 """Channels of the first level up to which a network is built: 96 are 250 million weights."""
