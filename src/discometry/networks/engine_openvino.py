@@ -47,8 +47,11 @@ def openvino_predictor(tensors: Mapping[str, NDArray[Any]], config: SegmenterCon
     model = openvino.Model([_network(image, layers, config)], [image])
     if layers.used != tensors.keys():
         raise ValueError("weights of another network")
-    # Full precision, so that the bytes are the same on every run.
-    settings: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    settings: dict[str, str | int | bool] = {
+        "INFERENCE_PRECISION_HINT": "f32",  # so that the bytes are the same on every run
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # or the processes of a cohort would all take the first core
+    }
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdigit():
         settings["INFERENCE_NUM_THREADS"] = int(threads)
