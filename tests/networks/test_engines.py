@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,6 +117,18 @@ def test_a_config_of_another_network_is_refused(change: dict[str, Any], engine: 
     config = {"network": dict(component.config["network"]) | change}
     with pytest.raises(BundleError, match="do not agree"):
         load_predictor(replace(component, config=config), engine=engine)
+
+
+def test_openvino_tells_nobody(tmp_path: Path) -> None:
+    code = (
+        "import sys; from discometry.networks import engine_openvino;"
+        "print(sorted(name for name in sys.modules if name.startswith('openvino_telemetry.')))"
+    )
+    # A machine of a continuous integration is not told on anyway.
+    env = {name: value for name, value in os.environ.items() if "CI" not in name} | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_on_a_cpu_the_shipped_networks_need_no_torch() -> None:

@@ -264,8 +264,8 @@ _FLAGS = {
     "out_of_line": FlagMeaning("Out of line", "The disc lies off the curve of the other discs."),
     "truncated": FlagMeaning(
         "Cut off",
-        "The disc reaches the edge of the image, so a part of it is not seen. "
-        "What the missing part would have changed is left out, and heights are those of the part seen.",
+        "The disc reaches the edge of the image, so a part of it may be missing. What a part that is clearly "
+        "cut off would have changed is left out, and heights are those of the part seen.",
     ),
     "few_slices": FlagMeaning("Few slices", "Less than three voxels show the disc along one axis."),
     "fragmented": FlagMeaning("In pieces", "The disc's voxels do not hang together."),
