@@ -19,7 +19,7 @@ from discometry.core.anatomy import Tissue
 from discometry.networks.runtime import Predictor
 from discometry.networks.segmenter_config import SPUN_LEVEL, SegmenterConfig
 
-__all__ = ["openvino_predictor"]
+__all__ = ["openvino_predictor", "residual_unet"]
 
 _EPSILON = 1e-5
 """Added to the variance by instance normalisation, torch's default."""
@@ -27,8 +27,8 @@ _EPSILON = 1e-5
 Triple = tuple[int, int, int]
 
 
-def openvino_predictor(tensors: Mapping[str, NDArray[Any]], config: SegmenterConfig) -> Predictor:
-    """Make a residual U-Net ready to run on a CPU, on as many threads as ``OMP_NUM_THREADS`` allows.
+def residual_unet(tensors: Mapping[str, NDArray[Any]], config: SegmenterConfig) -> openvino.Model:
+    """Lay out a residual U-Net: Bx1xLxPxS image to BxCxLxPxS logits, for any B and sides that divide.
 
     Parameters
     ----------
@@ -47,6 +47,11 @@ def openvino_predictor(tensors: Mapping[str, NDArray[Any]], config: SegmenterCon
     model = openvino.Model([_network(image, layers, config)], [image])
     if layers.used != tensors.keys():
         raise ValueError("weights of another network")
+    return model
+
+
+def openvino_predictor(model: openvino.Model) -> Predictor:
+    """Make a network ready to run on a CPU, on as many threads as ``OMP_NUM_THREADS`` allows."""
     settings: dict[str, str | int | bool] = {
         "INFERENCE_PRECISION_HINT": "f32",  # so that the bytes are the same on every run
         "PERFORMANCE_HINT": "LATENCY",

@@ -34,10 +34,12 @@ def load_predictor(
     """
     with agreement():
         config = SegmenterConfig.of(component)
-        if engine == "openvino" and device == "cpu" and config.architecture == "residual_unet":
-            from discometry.networks.engine_openvino import openvino_predictor
+    if engine == "openvino" and device == "cpu" and config.architecture == "residual_unet":
+        from discometry.networks.engine_openvino import openvino_predictor, residual_unet
 
-            return openvino_predictor(component.tensors, config), config
+        with agreement():
+            model = residual_unet(component.tensors, config)
+        return openvino_predictor(model), config
     # torch and MONAI are slow to import, so only those who need them pay for it.
     from discometry.networks.engine_torch import torch_predictor
     from discometry.networks.segmenter import load_segmenter
