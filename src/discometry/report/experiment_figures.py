@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,10 +14,11 @@ from numpy.typing import NDArray
 
 from discometry.core.anatomy import LEVELS
 from discometry.core.scores import calibration_curve
-from discometry.report.figures import Picture, finish_picture
+from discometry.report.figures import Picture
 
 __all__ = ["draw_answers", "draw_bottlenecks", "draw_by_level"]
 
+_CSS_PX_PER_INCH = 96
 _STYLES = ("-", "--", "-.", ":")
 _COLOURS = ("#53606d", "#005a8c", "#E69F00", "#009E73")
 """Dark enough for lines on white, and told apart by the colour-blind; line styles differ as well."""
@@ -23,7 +26,7 @@ _COLOURS = ("#53606d", "#005a8c", "#E69F00", "#009E73")
 
 def draw_bottlenecks(sweep: pd.DataFrame) -> Picture:
     """Draw IoU against the number of latents, in training and, where known, held out."""
-    figure = Figure(figsize=(6.4, 3.8), dpi=160, layout="constrained")
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     told = []
     for number, (name, start) in enumerate((("held out by patient", "held_out"), ("in training", "train"))):
@@ -44,14 +47,12 @@ def draw_bottlenecks(sweep: pd.DataFrame) -> Picture:
     axes.set(xlabel="latents", ylabel="IoU of the reconstruction")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    return finish_picture(
-        figure, alt=f"IoU of reconstructed discs by number of latents, {' and '.join(told)}."
-    )
+    return _finished(figure, alt=f"IoU of reconstructed discs by number of latents, {' and '.join(told)}.")
 
 
 def draw_answers(answers: pd.DataFrame, names: Sequence[str]) -> Picture:
     """Draw ROC curves and calibration of some rivals; columns of ``answers`` beside ``positive``."""
-    figure = Figure(figsize=(9.6, 4.6), dpi=160, layout="constrained")
+    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     truth = answers["positive"].to_numpy(dtype=bool)
     for number, name in enumerate(names):
@@ -69,7 +70,7 @@ def draw_answers(answers: pd.DataFrame, names: Sequence[str]) -> Picture:
         xlabel="predicted probability", ylabel="share found positive", title="Calibration, discs in sixths"
     )
     left.legend(frameon=False, fontsize=8, loc="lower right")
-    return finish_picture(figure, alt=f"ROC and calibration curves of: {'; '.join(names)}.")
+    return _finished(figure, alt=f"ROC and calibration curves of: {'; '.join(names)}.")
 
 
 def _roc(
@@ -90,7 +91,7 @@ def draw_by_level(discs: pd.DataFrame, titles: Mapping[str, str]) -> Picture:
     names = [name for name in titles if name in discs and discs[name].notna().any()]
     across = 3
     down = -(-len(names) // across)
-    figure = Figure(figsize=(10.0, 2.5 * down), dpi=160, layout="constrained")
+    figure = Figure(figsize=(10.0, 2.5 * down), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False)
     for axes in panels.ravel()[len(names) :]:
         axes.set_axis_off()
@@ -107,6 +108,13 @@ def draw_by_level(discs: pd.DataFrame, titles: Mapping[str, str]) -> Picture:
         axes.tick_params(axis="x", labelrotation=60, labelsize=7)
         axes.tick_params(axis="y", labelsize=7)
         axes.grid(axis="y", alpha=0.3)
-    return finish_picture(
-        figure, alt=f"Distribution by level of: {', '.join(titles[name] for name in names)}."
-    )
+    return _finished(figure, alt=f"Distribution by level of: {', '.join(titles[name] for name in names)}.")
+
+
+def _finished(figure: Figure, *, alt: str) -> Picture:
+    """Draw a figure as SVG, alike in all its bytes every time."""
+    stream = StringIO()
+    with mpl.rc_context({"svg.hashsalt": "discometry"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    width, height = figure.get_size_inches() * _CSS_PX_PER_INCH
+    return Picture(stream.getvalue(), round(width), round(height), alt)

@@ -1,12 +1,13 @@
-"""Pictures of a study's discs: sagittal, coronal and axial sections with outlines and names."""
+"""Pictures of a study's discs: sagittal, coronal and axial sections with outlines and names, as SVG."""
 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -22,47 +23,63 @@ from discometry.report.planes import (
     sample,
 )
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 __all__ = [
     "FONT_PX",
     "INK",
+    "NEUTRAL",
     "PALETTE",
+    "SHARPNESS",
     "Picture",
-    "blank_axes",
     "colour_of_label",
     "draw_axials",
     "draw_coronal",
     "draw_sagittal",
-    "finish_picture",
-    "points_of_px",
+    "laid",
     "text_on",
 ]
 
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 """Colours that people with any common colour vision tell apart (Okabe and Ito, 2008), without their black."""
 
-CSS_PX_PER_INCH = 96
 SHARPNESS = 2
-"""Pixels of a picture for each pixel of the page at its full size."""
+"""Pixels of an image for each pixel of the page at its full size."""
 
 NEUTRAL = "#e4e8ed"
 INK = "#1b2530"
 FONT_PX = 12.0
 SCALE_BAR_MM = 20.0
 
+_BOLD_EM = 0.58
+"""Mean width of a bold character in parts of its height. Names are set to just this width, in any font."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A finished picture: WebP bytes, its size on the page in CSS pixels, and what it shows in words."""
+    """A finished picture: SVG in CSS pixels, its size on the page in these, and what it shows in words."""
 
-    webp: bytes
+    svg: str
     width_px: int
     height_px: int
     alt: str
 
+    @classmethod
+    def of(cls, parts: Sequence[str], size_px: tuple[float, float], *, alt: str) -> Picture:
+        """Put elements of SVG, the lowest first, on plain ground."""
+        width, height = map(round, size_px)
+        head = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}" font-family="system-ui, sans-serif">'
+        )
+        ground = f'<rect width="{width}" height="{height}" fill="{NEUTRAL}"/>'
+        return cls("\n".join((head, ground, *parts, "</svg>\n")), width, height, alt)
+
     @property
     def data_uri(self) -> str:
         """The picture as a ``data:`` address."""
-        return "data:image/webp;base64," + b64encode(self.webp).decode("ascii")
+        return "data:image/svg+xml," + quote(self.svg, safe=" =:/;,+().-'")
 
 
 def colour_of_label(label: int) -> str:
@@ -124,51 +141,31 @@ def _draw(
     sheet: Sheet, image: Volume | None, regions: Sequence[DiscRegion], *, px_per_mm: float, alt: str
 ) -> Picture:
     """Draw a sheet: image, outlines, names, edge letters and scale bar."""
-    width, height = sheet.size_mm
-    figure, axes = blank_axes(width * px_per_mm, height * px_per_mm)
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
-    ground = None if image is None else _grey_image(sheet, image, figure.canvas.get_width_height())
+    width, height = (side * px_per_mm for side in sheet.size_mm)
+    parts = [] if image is None else [laid(_grey_image(sheet, image, (width, height)), (width, height))]
     for region in regions:
-        _show_disc(axes, sheet, region, named=len(regions) > 1)
-    _show_frame(axes, sheet, on_image=image is not None, px_per_mm=px_per_mm)
-    return finish_picture(figure, alt=alt, ground=ground)
+        parts.extend(_disc(sheet, region, px_per_mm, named=len(regions) > 1))
+    parts.extend(_frame(sheet.edges, (width, height), px_per_mm, on_image=image is not None))
+    return Picture.of(parts, (width, height), alt=alt)
 
 
-def blank_axes(width_px: float, height_px: float) -> tuple[Any, Any]:
-    """Make a figure of a size in CSS pixels with axes that fill it."""
-    from matplotlib.figure import Figure
-
-    size = (round(width_px) / CSS_PX_PER_INCH, round(height_px) / CSS_PX_PER_INCH)
-    figure = Figure(figsize=size, dpi=CSS_PX_PER_INCH * SHARPNESS, facecolor="none")
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
-    axes.set_axis_off()
-    return figure, axes
-
-
-def finish_picture(figure: Any, *, alt: str, ground: Any = None) -> Picture:
-    """Render a figure, apart from any global state, over a Pillow image or over plain ground, and pack it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    width, height = figure.get_size_inches() * CSS_PX_PER_INCH
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()
-    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba()))
-    picture = Image.new("RGB", drawn.size, NEUTRAL) if ground is None else ground
-    picture.paste(drawn, mask=drawn)
+def laid(image: Image, size_px: tuple[float, float]) -> str:
+    """Stretch a Pillow image over a picture of some size."""
     stream = BytesIO()
-    picture.save(stream, format="WEBP", quality=92, method=2)
-    return Picture(stream.getvalue(), round(width), round(height), alt)
+    image.save(stream, format="WEBP", quality=92, method=2)
+    packed = b64encode(stream.getvalue()).decode("ascii")
+    width, height = map(round, size_px)
+    return (
+        f'<image width="{width}" height="{height}" preserveAspectRatio="none" '
+        f'href="data:image/webp;base64,{packed}"/>'
+    )
 
 
-def _grey_image(sheet: Sheet, image: Volume, size: tuple[int, int]) -> Any:
-    """Show the image in greys from its 0.5th to its 99.5th percentile; beyond its edges is plain ground.
-
-    Enlarged and laid under the drawing by Pillow: matplotlib takes several times as long for the same.
-    """
+def _grey_image(sheet: Sheet, image: Volume, size_px: tuple[float, float]) -> Image:
+    """Show the image in greys from its 0.5th to its 99.5th percentile; beyond its edges is plain ground."""
     from PIL import Image
 
+    size = (round(size_px[0]) * SHARPNESS, round(size_px[1]) * SHARPNESS)
     ground = Image.new("RGB", size, NEUTRAL)
     grey = sample(image, sheet, outside=np.nan)
     known = np.isfinite(grey)
@@ -182,48 +179,76 @@ def _grey_image(sheet: Sheet, image: Volume, size: tuple[int, int]) -> Any:
     return ground
 
 
-def _show_disc(axes: Any, sheet: Sheet, region: DiscRegion, *, named: bool) -> None:
+def _disc(sheet: Sheet, region: DiscRegion, px_per_mm: float, *, named: bool) -> Iterator[str]:
     """Outline a disc and fill it thinly; write its name before its left edge."""
     from contourpy import contour_generator
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path
 
     inside = sample(region.mask, sheet, outside=0.0)
     if inside.max() <= 0.5:
         return
-    colour = colour_of_label(region.label)
-    x = (np.arange(inside.shape[1]) + 0.5) * sheet.step_mm
-    y = (np.arange(inside.shape[0]) + 0.5) * sheet.step_mm
+    step = sheet.step_mm * px_per_mm
+    x, y = ((np.arange(count) + 0.5) * step for count in inside.shape[::-1])
     lines: Any = contour_generator(x, y, inside).lines(0.5)
-    outline = Path.make_compound_path(*map(Path, lines))
-    axes.add_artist(PathPatch(outline, facecolor=colour, alpha=0.28, linewidth=0))
+    name, colour = f"disc-{region.label}", colour_of_label(region.label)
+    yield f'<defs><path id="{name}" fill-rule="evenodd" d="{"".join(map(_path, lines))}"/></defs>'
     # A dark line under the coloured one keeps the outline visible on bright and on pale grounds.
-    axes.add_artist(PathPatch(outline, fill=False, edgecolor=INK, linewidth=2.4, alpha=0.75))
-    axes.add_artist(PathPatch(outline, fill=False, edgecolor=colour, linewidth=1.4))
+    yield (
+        f'<use href="#{name}" fill="{colour}" fill-opacity="0.28" '
+        f'stroke="{INK}" stroke-width="3.2" stroke-opacity="0.75"/>'
+    )
+    yield f'<use href="#{name}" fill="none" stroke="{colour}" stroke-width="1.9"/>'
     if named:
         rows, columns = np.nonzero(inside > 0.5)
         left = columns.min()
-        _write_name(axes, x[left] - 3.0, y[int(rows[columns == left].mean())], region)
+        middle = y[int(rows[columns == left].mean())]
+        yield _name(region.level, colour, float(x[left]) - 3 * px_per_mm, float(middle))
 
 
-def _write_name(axes: Any, x: float, y: float, region: DiscRegion) -> None:
-    colour = colour_of_label(region.label)
-    axes.text(
-        x,
-        y,
-        region.level,
-        ha="right",
-        va="center",
-        fontsize=points_of_px(FONT_PX),
-        fontweight="bold",
-        color=text_on(colour),
-        bbox={"boxstyle": "round,pad=0.28", "facecolor": colour, "edgecolor": INK, "linewidth": 0.7},
+def _path(line: Any) -> str:
+    """Write a line of points, Nx2, as part of a path; a ring ends where it began."""
+    ring = bool((line[0] == line[-1]).all())
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in line[: -1 if ring else None].tolist())
+    return f"M{points}{'Z' if ring else ''}"
+
+
+def _name(level: str, colour: str, right: float, middle: float) -> str:
+    """Write a level on a small plate that ends at ``right``."""
+    wide, pad = _BOLD_EM * FONT_PX * len(level), 0.3 * FONT_PX
+    return (
+        f'<rect x="{right - wide - pad:.1f}" y="{middle - 0.5 * FONT_PX - pad:.1f}" '
+        f'width="{wide + 2 * pad:.1f}" height="{FONT_PX + 2 * pad:.1f}" rx="{pad:.1f}" '
+        f'fill="{colour}" stroke="{INK}" stroke-width="0.9"/>'
+        f'<text x="{right - wide:.1f}" y="{middle:.1f}" dy="0.35em" textLength="{wide:.1f}" '
+        f'lengthAdjust="spacingAndGlyphs" font-size="{FONT_PX}" font-weight="bold" '
+        f'fill="{text_on(colour)}">{level}</text>'
     )
 
 
-def points_of_px(px: float) -> float:
-    """Size in points, matplotlib's unit, of CSS pixels."""
-    return px * 72 / CSS_PX_PER_INCH
+def _frame(
+    edges: Sequence[str], size_px: tuple[float, float], px_per_mm: float, *, on_image: bool
+) -> Iterator[str]:
+    """Write the four edge letters and a scale bar: white with a rim on an image, dark on plain ground."""
+    width, height = size_px
+    pad = 11
+    colour, rim = ("white", INK) if on_image else (INK, NEUTRAL)
+    style = (
+        f'fill="{colour}" stroke="{rim}" stroke-width="3.4" stroke-linejoin="round" paint-order="stroke" '
+        'text-anchor="middle"'
+    )
+    places = ((pad, height / 2), (width - pad, height / 2), (width / 2, pad), (width / 2, height - pad))
+    for letter, (x, y) in zip(edges, places, strict=True):
+        yield (
+            f'<text x="{x:.1f}" y="{y:.1f}" dy="0.35em" font-size="{FONT_PX + 1}" font-weight="bold" '
+            f"{style}>{letter}</text>"
+        )
+    right, base, long = width - pad, height - pad, SCALE_BAR_MM * px_per_mm
+    for stroke, wide in ((rim, 5.6), (colour, 2.9)):
+        line = f"M{right - long:.1f},{base:.1f}H{right:.1f}"
+        yield f'<path d="{line}" stroke="{stroke}" stroke-width="{wide}"/>'
+    yield (
+        f'<text x="{right - long / 2:.1f}" y="{base - 10:.1f}" dy="0.35em" font-size="{FONT_PX - 1}" '
+        f"{style}>{SCALE_BAR_MM:.0f} mm</text>"
+    )
 
 
 def text_on(colour: str) -> str:
@@ -232,29 +257,3 @@ def text_on(colour: str) -> str:
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ (0.2126, 0.7152, 0.0722))
     return "#ffffff" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "#000000"
-
-
-def _show_frame(axes: Any, sheet: Sheet, *, on_image: bool, px_per_mm: float) -> None:
-    """Write the four edge letters and a scale bar: white with a rim on an image, dark on plain ground."""
-    from matplotlib.patheffects import withStroke
-
-    width, height = sheet.size_mm
-    pad = 11 / px_per_mm
-    colour, rim = ("white", INK) if on_image else (INK, NEUTRAL)
-    halo = [withStroke(linewidth=2.6, foreground=rim)]
-    style = {"color": colour, "path_effects": halo, "ha": "center", "va": "center"}
-    places = ((pad, height / 2), (width - pad, height / 2), (width / 2, pad), (width / 2, height - pad))
-    for letter, (x, y) in zip(sheet.edges, places, strict=True):
-        axes.text(x, y, letter, fontsize=points_of_px(FONT_PX + 1), fontweight="bold", **style)
-    right, base = width - pad, height - pad
-    axes.plot(
-        [right - SCALE_BAR_MM, right],
-        [base, base],
-        color=colour,
-        linewidth=2.2,
-        path_effects=[withStroke(linewidth=4.2, foreground=rim)],
-        solid_capstyle="butt",
-    )
-    middle = right - SCALE_BAR_MM / 2
-    told = f"{SCALE_BAR_MM:.0f} mm"
-    axes.text(middle, base - 10 / px_per_mm, told, fontsize=points_of_px(FONT_PX - 1), **style)

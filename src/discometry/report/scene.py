@@ -14,11 +14,11 @@ from discometry.io.meshes import Mesh
 from discometry.report.figures import (
     FONT_PX,
     INK,
+    NEUTRAL,
+    SHARPNESS,
     Picture,
-    blank_axes,
     colour_of_label,
-    finish_picture,
-    points_of_px,
+    laid,
     text_on,
 )
 
@@ -35,6 +35,9 @@ AMBIENT = 0.45
 
 MOST_VERTICES = 2**16
 """More vertices in one disc than this cannot be numbered in 16 bits."""
+
+_SMOOTHNESS = 2
+"""Pixels of a still, each way, that become one of its image, so that edges are smooth."""
 
 VIEW_YAW_DEG = 32.0
 VIEW_PITCH_DEG = 18.0
@@ -72,49 +75,47 @@ def _view_axes() -> NDArray[np.float64]:
 
 def draw_meshes(meshes: Mapping[int, Mesh]) -> Picture:
     """Draw a still of the disc meshes, for paper and for browsers without WebGL."""
-    from matplotlib.collections import TriMesh
-    from matplotlib.colors import to_rgb
-    from matplotlib.tri import Triangulation
+    from PIL import Image, ImageColor, ImageDraw
 
     view = _view_axes()
-    polygons, colours, depths, names = [], [], [], []
-    for label, mesh in sorted(meshes.items()):
-        vertices, faces = mesh
-        corners = (np.asarray(vertices, dtype=np.float64) @ view.T)[faces]
+    shapes, shades, depths, names = [], [], [], []
+    for label, (vertices, faces) in sorted(meshes.items()):
+        places = np.asarray(vertices, dtype=np.float64) @ view.T
+        corners = places[faces]
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-        light = AMBIENT + (1 - AMBIENT) * np.abs(normals @ np.array(LIGHT))
-        polygons.append(corners[..., :2])
-        depths.append(corners[..., 2].mean(axis=1))
-        colours.append(np.clip(light[:, None] * np.array(to_rgb(colour_of_label(label))), 0, 1))
-        flat = corners[..., :2].reshape(-1, 2)
-        names.append((label, flat[:, 0].max(), flat[:, 1].mean()))
-    order = np.argsort(np.concatenate(depths), kind="stable")
-    shape = np.concatenate(polygons)[order]
-    shade = np.concatenate(colours)[order]
+        seen = normals[:, 2] > 0
+        light = AMBIENT + (1 - AMBIENT) * np.abs(normals[seen] @ np.array(LIGHT))
+        shapes.append(corners[seen, :, :2])
+        depths.append(corners[seen, :, 2].mean(axis=1))
+        shades.append(light[:, None] * np.array(ImageColor.getrgb(colour_of_label(label))))
+        names.append((level_of_label(label), places[:, 0].max() + 3.0, places[:, 1].mean()))
+    shape, shade = np.concatenate(shapes), np.concatenate(shades)
     lower, upper = shape.min(axis=(0, 1)) - 8.0, shape.max(axis=(0, 1)) + np.array([30.0, 8.0])
-    size = upper - lower
-    figure, axes = blank_axes(*(size * float(np.clip(600 / size[1], 2.0, 5.0))))
-    axes.set_xlim(lower[0], upper[0])
-    axes.set_ylim(lower[1], upper[1])
-    x, y = shape.reshape(-1, 2).T
-    triangles = TriMesh(Triangulation(x, y, np.arange(len(x)).reshape(-1, 3)))
-    triangles.set_facecolor(np.repeat(shade, 3, axis=0).tolist())
-    axes.add_collection(triangles, autolim=False)  # the limits are set
-    for label, x, y in names:
-        axes.text(
-            x + 3.0,
-            y,
-            level_of_label(label),
-            fontsize=points_of_px(FONT_PX),
-            fontweight="bold",
-            va="center",
-            color=INK,
+    px_per_mm = float(np.clip(600 / (upper - lower)[1], 2.0, 5.0))
+
+    def on_page(points: FloatArray) -> FloatArray:
+        placed: FloatArray = np.abs(points - (lower[0], upper[1])) * px_per_mm
+        return placed
+
+    width, height = (upper - lower) * px_per_mm
+    fine = SHARPNESS * _SMOOTHNESS
+    picture = Image.new("RGB", (round(width) * fine, round(height) * fine), NEUTRAL)
+    draw = ImageDraw.Draw(picture)
+    triangles = (on_page(shape) * fine).reshape(-1, 6).tolist()
+    colours = list(map(tuple, np.clip(np.rint(shade), 0, 255).astype(int).tolist()))
+    for index in np.argsort(np.concatenate(depths), kind="stable").tolist():
+        draw.polygon(triangles[index], fill=colours[index])
+    parts = [laid(picture.reduce(_SMOOTHNESS), (width, height))]
+    for level, *place in names:
+        x, y = on_page(np.array(place))
+        parts.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" dy="0.35em" font-size="{FONT_PX}" font-weight="bold" '
+            f'fill="{INK}">{level}</text>'
         )
     levels = ", ".join(level_of_label(label) for label in sorted(meshes, reverse=True))
-    return finish_picture(
-        figure, alt=f"The discs in space, seen from the front and the patient's left: {levels}."
-    )
+    told = f"The discs in space, seen from the front and the patient's left: {levels}."
+    return Picture.of(parts, (width, height), alt=told)
 
 
 def build_scene(meshes: Mapping[int, Mesh]) -> Json:

@@ -35,8 +35,8 @@ class LocateConfig:
     probability: float = 0.3
     """Tissue at least this probable counts as found: the coarse network only points the way."""
     left_out: float = 0.01
-    """Part of the disc voxels, at either end of every axis, that the region need not reach to; of the vertebrae
-    at the lower end."""
+    """Part of the disc voxels, at either end of every axis, that the region need not reach to; of the
+    vertebrae at the lower end."""
     lean_deg: float = 8.0
     """How far the spine leans backwards in the region: neither L5/S1 nor the highest discs are steep then."""
     most_turned_deg: float = 30.0
@@ -98,7 +98,7 @@ def locate(
         frame.to_index(grid.to_world(np.argwhere(found).astype(float))) for found in (disc, bone)
     )
     low, high = np.quantile(places, (config.left_out, 1 - config.left_out), axis=0)
-    # The lowest disc gives all others their names: bone beneath the lowest disc found may have one beneath it.
+    # The lowest disc gives all others their names, and bone beneath the lowest found may stand on one more.
     low[2] = min(low[2], np.quantile(bones[:, 2], config.left_out))
     ends = frame.to_index(prepared.part.corners_mm)
     low = np.maximum(low - config.margin_mm, ends.min(axis=0))
