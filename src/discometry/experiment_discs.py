@@ -179,12 +179,11 @@ def _surface_distance(
 
 
 def _described(study: CohortStudy, folder: Path) -> pd.DataFrame:
-    table = read_discs(folder / study.study).copy()
-    known = table.to_dict("records")
-    geometries = [Geometry(**{name: row[name] for name in Geometry.names()}) for row in known]
-    signals = [Intensity(**{name: row[name] for name in Intensity.meanings()}) for row in known]
-    levels = table["level"].tolist()
-    found = features(levels, geometries, signals, age_years=study.age, sex=study.sex)
+    known = read_discs(folder / study.study)
+    geometries = [Geometry(**{name: row[name] for name in Geometry.names()}) for row in known.rows]
+    signals = [Intensity(**{name: row[name] for name in Intensity.meanings()}) for row in known.rows]
+    found = features(known["level"], geometries, signals, age_years=study.age, sex=study.sex)
+    table = pd.DataFrame(list(known.rows), columns=list(known.columns))
     further = pd.DataFrame(found, columns=list(FEATURES))
     further = further[[name for name in FEATURES if name not in table]]
     return pd.concat([table, further], axis=1).assign(study=study.study, patient=study.patient)

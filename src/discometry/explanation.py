@@ -84,8 +84,9 @@ def _discs(results: Path, bundle: Bundle) -> pd.DataFrame:
             expected="latents of one bundle",
             action="give that bundle with --bundle, or analyse the study again",
         )
-    tables = [one.discs.dropna(subset=["latent_1"]) for one in studies]
-    found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    found = pd.DataFrame([row for one in studies for row in one.discs.rows])
+    if len(found):
+        found = found.dropna(subset=["latent_1"], ignore_index=True)
     if len(found) < _LEAST_DISCS:
         raise InputError(
             f"{len(found)} encoded discs in '{results}'",

@@ -6,11 +6,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from discometry.core.anatomy import level_of_label
 from discometry.core.records import Geometry
 from discometry.core.volume import Grid, Volume
+from discometry.io.disc_table import DiscTable
 from discometry.io.meshes import Mesh, disc_surface
 from discometry.io.results import Manifest
 
@@ -50,7 +50,7 @@ def make_meshes(labels: Volume) -> dict[int, Mesh]:
     return {int(label): disc_surface(labels.with_array(labels.array == label)) for label in found}
 
 
-def make_table(labels: Volume, study: str) -> pd.DataFrame:
+def make_table(labels: Volume, study: str) -> DiscTable:
     """One row a disc, as ``discs.csv``; the lowest disc lacks its lateral width."""
     rng = np.random.default_rng(3)
     rows = []
@@ -69,7 +69,22 @@ def make_table(labels: Volume, study: str) -> pd.DataFrame:
     rows[0] |= {"flags": "truncated ambiguous_level", "width_lateral_mm": float("nan")}
     for row in rows[1:2]:
         row |= {"flags": "ambiguous_level"}
-    return pd.DataFrame(rows)
+    return DiscTable(tuple(rows[0]), tuple(rows))
+
+
+def change_table(table: DiscTable, **columns: Any) -> DiscTable:
+    """Add or replace columns: a list has a value for each row, anything else is that of all."""
+    rows = tuple(
+        dict(row)
+        | {name: found[place] if isinstance(found, list) else found for name, found in columns.items()}
+        for place, row in enumerate(table.rows)
+    )
+    return DiscTable(tuple(rows[0]), rows)
+
+
+def keep_columns(table: DiscTable, *columns: str) -> DiscTable:
+    """Leave out all other columns."""
+    return DiscTable(columns, tuple({name: row[name] for name in columns} for row in table.rows))
 
 
 def make_manifest(study: str, **changes: Any) -> Manifest:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from io import BytesIO
 
 import numpy as np
 import pytest
+from drawings import image_of, texts
 from made_up_study import SEMI_AXES_MM, disc_centre, make_labels, make_meshes
-from PIL import Image
 
+from discometry.core.anatomy import level_of_label
 from discometry.report import scene
-from discometry.report.figures import colour_of_label
+from discometry.report.figures import SHARPNESS, colour_of_label
 from discometry.report.scene import build_scene, draw_meshes, thin_mesh
 
 
@@ -70,13 +70,18 @@ def test_scene_fits_whichever_way_it_is_turned(meshes):
 
 def test_still_shows_every_disc_above_the_next(meshes):
     picture = draw_meshes(meshes)
-    array = np.asarray(Image.open(BytesIO(picture.webp)).convert("RGB")).astype(float)
+    array = image_of(picture).astype(float)
+    written = texts(picture)
     heights = []
     for label in (201, 202, 203):
         wanted = np.array([int(colour_of_label(label)[k : k + 2], 16) for k in (1, 3, 5)], dtype=float)
         # The same hue at any brightness, and not grey.
         size = np.linalg.norm(array, axis=-1)
         like = (array @ wanted) / np.maximum(size * np.linalg.norm(wanted), 1) > 0.998
-        heights.append(np.nonzero(like & (np.ptp(array, axis=-1) > 40))[0].mean())
+        rows, columns = np.nonzero(like & (np.ptp(array, axis=-1) > 40)) / np.array(SHARPNESS)
+        x, y = written[level_of_label(label)]
+        assert x > columns.max()
+        assert rows.min() < y < rows.max()
+        heights.append(rows.mean())
     assert heights == sorted(heights, reverse=True)
     assert all(level in picture.alt for level in ("L5/S1", "L4/L5", "L3/L4"))

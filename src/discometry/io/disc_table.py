@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import pandas as pd
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
 
 from discometry.core.records import Geometry, Intensity, StudyResult
 from discometry.core.reference import REFERENCE_MEASURES
 
-__all__ = ["SHAP", "disc_columns", "discs_table"]
+__all__ = ["SHAP", "DiscTable", "disc_columns", "discs_table", "parse_table"]
 
 SHAP = "shap_"
 """How the columns begin that say what a feature adds to the log-odds of narrowing."""
@@ -17,9 +20,62 @@ _POSES = (
     *("pose_shift_left_mm", "pose_shift_posterior_mm", "pose_shift_superior_mm"),
     *("pose_turn_left_deg", "pose_turn_posterior_deg", "pose_turn_superior_deg"),
 )
+_WORDS = ("study", "level", "flags")
 
 
-def discs_table(result: StudyResult) -> pd.DataFrame:
+@dataclass(frozen=True, slots=True)
+class DiscTable:
+    """One row a disc, from the lowest up: words, the label, and numbers, NaN where a measure is missing."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Mapping[str, Any], ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, column: str) -> list[Any]:
+        return [row[column] for row in self.rows]
+
+    def csv(self) -> str:
+        """Write the table as text; a missing number is an empty cell."""
+        stream = StringIO()
+        lines = csv.writer(stream, lineterminator="\n")
+        lines.writerow(self.columns)
+        lines.writerows([_cell(row[name]) for name in self.columns] for row in self.rows)
+        return stream.getvalue()
+
+
+def parse_table(text: str) -> DiscTable:
+    """Read what :meth:`DiscTable.csv` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is another table, or has other than numbers where numbers belong.
+    """
+    try:
+        columns, *lines = filter(None, csv.reader(StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    if not {*_WORDS, "label"} <= set(columns) or len(set(columns)) < len(columns):
+        raise ValueError("other columns")
+    rows = [dict(zip(columns, line, strict=True)) for line in lines]
+    return DiscTable(tuple(columns), tuple({name: _value(name, row[name]) for name in row} for row in rows))
+
+
+def _cell(value: str | int | float) -> str:
+    if isinstance(value, str | int):
+        return str(value)
+    return "" if math.isnan(value) else repr(float(value))
+
+
+def _value(column: str, cell: str) -> Any:
+    if column in _WORDS:
+        return cell
+    return int(cell) if column == "label" else float(cell or "nan")
+
+
+def discs_table(result: StudyResult) -> DiscTable:
     """Table of discs, one row each from the lowest up, units in the column names.
 
     ``study, label, level, flags``; the first measures of :class:`~discometry.core.records.Geometry` up to
@@ -34,8 +90,9 @@ def discs_table(result: StudyResult) -> pd.DataFrame:
     poses = _POSES if any(found.encoding.pose for found in result.discs) else ()
     shares = tuple(dict.fromkeys(name for found in result.discs for name in found.contributions))
     columns = disc_columns(latents=latents, poses=bool(poses), shares=shares)
-    rows = [
-        {
+    rows = tuple(
+        dict.fromkeys(columns, math.nan)
+        | {
             "study": result.study,
             "label": found.disc.label,
             "level": found.disc.level,
@@ -52,8 +109,8 @@ def discs_table(result: StudyResult) -> pd.DataFrame:
             "narrowing_probability": found.narrowing_probability,
         }
         for found in result.discs
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    )
+    return DiscTable(tuple(columns), rows)
 
 
 def disc_columns(*, latents: int, poses: bool, shares: Sequence[str] = ()) -> list[str]:

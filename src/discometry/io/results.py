@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from unicodedata import bidirectional, category
 
 import numpy as np
-import pandas as pd
 
 from discometry.core.anatomy import label_of_level
 from discometry.core.errors import InputError, OutputError
 from discometry.core.records import Lordosis, StudyResult
 from discometry.core.volume import Volume
 from discometry.io.atomic import check_folder, new_folder
-from discometry.io.disc_table import discs_table
+from discometry.io.disc_table import DiscTable, discs_table, parse_table
 from discometry.io.images import read_image, read_mask, write_volume
 from discometry.io.meshes import Mesh, disc_surface, read_ply, write_ply
 
@@ -52,7 +50,6 @@ _REPORT, _THUMBNAIL = "report.html", "thumbnail.webp"
 _OURS = frozenset(
     {_MANIFEST, _TABLE, _LABELS, _IMAGE, _MESHES, _REPORT, _THUMBNAIL, ".DS_Store", "Thumbs.db"}
 )
-_WORDS = ("study", "level", "flags")
 _LARGEST_TEXT = 2**24
 _LONGEST_NAME = 200
 _TURNING = frozenset(("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"))
@@ -101,7 +98,7 @@ class StudyFiles:
 
     folder: Path
     manifest: Manifest
-    discs: pd.DataFrame
+    discs: DiscTable
     labels: Volume
     image: Volume | None
     meshes: Mapping[int, Mesh]
@@ -181,7 +178,7 @@ def write_study(
     with new_folder(folder, ours=lambda path: _is_ours(path, result.study)) as fresh:
         curve = None if result.lordosis is None else asdict(result.lordosis)
         _write_manifest(replace(manifest, flags=flags, lordosis=curve), fresh / _MANIFEST)
-        discs_table(result).to_csv(fresh / _TABLE, index=False, lineterminator="\n")
+        (fresh / _TABLE).write_text(discs_table(result).csv(), encoding="utf-8", newline="\n")
         labels = result.spine.labels
         write_volume(labels.with_array(labels.array.astype(np.int16)), fresh / _LABELS)
         if result.image is not None:
@@ -320,7 +317,7 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
-def read_discs(folder: Path) -> pd.DataFrame:
+def read_discs(folder: Path) -> DiscTable:
     """Read the table of discs of a result folder: as in ``discs.csv``, NaN where a measure is missing.
 
     Raises
@@ -330,13 +327,8 @@ def read_discs(folder: Path) -> pd.DataFrame:
     """
     path = Path(folder) / _TABLE
     try:
-        text = _bytes_of(path).decode("utf-8")
-        table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
-        if not {*_WORDS, "label"} <= set(table.columns) or not table.columns.is_unique:
-            raise ValueError("other columns")
-        numbers = [name for name in table.columns if name not in _WORDS]
-        return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers}).astype({"label": int})
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        return parse_table(_bytes_of(path).decode("utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(
             f"'{path}' cannot be read",
             expected="the table that discometry wrote",

@@ -37,7 +37,6 @@ from discometry.report.wording import (
 
 if TYPE_CHECKING:
     import jinja2
-    import pandas as pd
 
     from discometry.io.results import StudyFiles
 
@@ -171,12 +170,12 @@ def render_report(study: StudyFiles, *, assets: str = "") -> str:
     regions = find_regions(study.labels)
     downwards = regions[::-1]
     meshes = {int(label): thin_mesh(mesh, cell_mm=MESH_CELL_MM) for label, mesh in study.meshes.items()}
-    measures = [measure_of_column(str(name)) for name in study.discs.columns if _is_measure(str(name))]
+    measures = [measure_of_column(name) for name in study.discs.columns if _is_measure(name)]
     by_column = {measure.column: measure for measure in measures}
     main = [by_column[name] for name in MAIN_COLUMNS if name in by_column]
     scores = [measure for measure in measures if measure.column.startswith("z_")]
     further = [measure for measure in measures if measure not in main and measure not in scores]
-    records = _records(study.discs)
+    records = sorted(study.discs.rows, key=lambda row: -row["label"])
     has_image = study.image is not None
     reasons = reasons_of(records)
     return (
@@ -243,12 +242,6 @@ def _is_measure(column: str) -> bool:
     The pose serves to draw a shape again, which a page does not; shares of the probability are drawn as bars.
     """
     return not (column in _NOT_MEASURES or column.endswith("_se") or column.startswith(("pose_", SHAP)))
-
-
-def _records(discs: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of ``discs.csv`` as mappings, the highest disc first."""
-    rows = [{str(key): value for key, value in row.items()} for row in discs.to_dict("records")]
-    return sorted(rows, key=lambda row: -int(row["label"]))
 
 
 def _words(flags: object) -> tuple[str, ...]:
