@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -137,9 +136,3 @@ def test_sheet_that_misses_a_disc_draws_nothing_of_it():
     gap = type(labels)(type(GRID).from_spacing(array.shape, (1, 1, 1)), array)
     (picture,) = draw_axials(None, find_regions(gap))
     assert not outline(picture, 201)
-
-
-def test_an_address_holds_the_whole_drawing():
-    picture = draw_axials(None, find_regions(make_labels(1)))[0]
-    assert unquote(picture.data_uri) == "data:image/svg+xml," + picture.svg
-    assert not set(picture.data_uri) & set('<>"#&\n')

@@ -54,10 +54,8 @@ def disc_surface(mask: Volume) -> Mesh:
     inside = np.pad(mask.array.astype(bool), [(int(n), int(n)) for n in margin])
     distance = signed_distance(inside, spacing.tolist())
     step = _STEP_MM / spacing
-    points = np.meshgrid(
-        *(np.arange(0, n - 1 + 1e-9, by) for n, by in zip(inside.shape, step, strict=True)), indexing="ij"
-    )
-    field = ndimage.map_coordinates(distance, np.stack(points), order=1, mode="nearest")
+    shape = 1 + np.floor((np.array(inside.shape) - 1) / step + 1e-9).astype(int)
+    field = ndimage.affine_transform(distance, step, output_shape=tuple(shape), order=1, mode="nearest")
     field = ndimage.gaussian_filter(field, _SMOOTHING_MM / _STEP_MM)
     wanted = max(round(int(inside.sum()) * mask.grid.voxel_volume_mm3 / _STEP_MM**3), 8)
     level = (

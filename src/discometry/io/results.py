@@ -242,9 +242,10 @@ def _is_ours(folder: Path, study: str) -> bool:
 def _picture(image: Volume) -> Volume:
     """Scale an image to uint8 for looking at: its 0.5th percentile becomes 0, its 99.5th 255."""
     array = image.array.astype(np.float32)
-    low, high = np.percentile(array, (0.5, 99.5))
-    scaled = (array - low) * (255.0 / max(float(high - low), 1e-12))
-    return image.with_array(np.clip(np.round(scaled), 0, 255).astype(np.uint8))
+    low, high = np.percentile(array.ravel(order="K"), (0.5, 99.5))
+    array -= low
+    array *= 255.0 / max(float(high - low), 1e-12)
+    return image.with_array(np.rint(array, out=array).clip(0, 255, out=array).astype(np.uint8))
 
 
 def _write_manifest(manifest: Manifest, path: Path) -> None:

@@ -152,15 +152,15 @@ class _Layers:
         return self._activated(name, self._biased(f"{name}.conv", y, channels))
 
     def _biased(self, name: str, x: Node, channels: tuple[int, int]) -> Node:
-        return opset13.add(x, self._weight(f"{name}.bias", channels[1]).reshape(1, -1, 1, 1, 1))
+        return opset13.add(x, self._weight(f"{name}.bias", channels[1], laid=(1, -1, 1, 1, 1)))
 
     def _activated(self, name: str, x: Node) -> Node:
         """Normalise each channel of each image by itself; then a leaky slope that was learned."""
         normalised = opset13.mvn(x, np.array([2, 3, 4]), True, _EPSILON, "inside_sqrt")
         return opset13.prelu(normalised, self._weight(f"{name}.adn.A.weight", 1))
 
-    def _weight(self, name: str, *shape: int) -> NDArray[np.float32]:
-        """Give a weight.
+    def _weight(self, name: str, *shape: int, laid: tuple[int, ...] | None = None) -> Node:
+        """Give a weight of a shape, laid in another one if asked.
 
         Raises
         ------
@@ -171,4 +171,6 @@ class _Layers:
         self.used.add(name)
         if array.shape != shape or not np.isfinite(array).all():
             raise ValueError(f"{name}: {array.shape} in place of {shape}, or no numbers")
-        return np.ascontiguousarray(array, dtype=np.float32)
+        weight = np.ascontiguousarray(array, dtype=np.float32).reshape(laid or shape)
+        # Given as an array, a weight would be copied number by number through a list of Python's.
+        return opset13.constant(weight, shared_memory=True)

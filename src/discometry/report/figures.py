@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -79,7 +78,7 @@ class Picture:
     @property
     def data_uri(self) -> str:
         """The picture as a ``data:`` address."""
-        return "data:image/svg+xml," + quote(self.svg, safe=" =:/;,+().-'")
+        return "data:image/svg+xml;base64," + b64encode(self.svg.encode()).decode("ascii")
 
 
 def colour_of_label(label: int) -> str:
@@ -152,7 +151,7 @@ def _draw(
 def laid(image: Image, size_px: tuple[float, float]) -> str:
     """Stretch a Pillow image over a picture of some size."""
     stream = BytesIO()
-    image.save(stream, format="WEBP", quality=92, method=2)
+    image.save(stream, format="WEBP", quality=92, method=0)
     packed = b64encode(stream.getvalue()).decode("ascii")
     width, height = map(round, size_px)
     return (

@@ -179,14 +179,14 @@ def sample(volume: Volume, sheet: Sheet, *, outside: float) -> NDArray[np.float3
     """Interpolate a volume linearly at a sheet's points; beyond the volume's voxels stands ``outside``."""
     from scipy import ndimage
 
-    index = volume.grid.to_index(sheet.points_lps.reshape(-1, 3)).T
     # A point within half a voxel of the outermost centres still lies in a voxel.
-    top = np.array(volume.grid.shape, dtype=np.float64)[:, None] - 1
-    inside = ((index >= -0.5) & (index <= top + 0.5)).all(axis=0)
+    top = np.array(volume.grid.shape, dtype=np.float64) - 1
+    index = volume.grid.to_index(sheet.points_lps.reshape(-1, 3))
+    inside = ((index >= -0.5) & (index <= top + 0.5)).all(axis=1)
     array = volume.array if volume.array.dtype != np.bool_ else volume.array.view(np.uint8)
-    values = ndimage.map_coordinates(
-        array, np.clip(index, 0, top), output=np.float32, order=1, mode="nearest", prefilter=False
+    values = np.full(len(index), outside, dtype=np.float32)
+    values[inside] = ndimage.map_coordinates(
+        array, np.clip(index[inside], 0, top).T, output=np.float32, order=1, mode="nearest", prefilter=False
     )
-    values[~inside] = outside
     picture: NDArray[np.float32] = values.reshape(sheet.points_lps.shape[:2])
     return picture
