@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import RBFInterpolator
 from scipy.spatial.transform import Rotation
 
 from discometry.core.errors import BundleError, InputError
@@ -144,6 +143,8 @@ class LinearShape:
         """Decode latents, Nxk, to fields (N, n) on the config's grid, before sizes and pose."""
         fields: FloatArray = self.mean + latents @ self.basis.T
         if len(self.known_latents):
+            from scipy.interpolate import RBFInterpolator  # slow to import, and few models have a memory
+
             near = min(_NEAREST, len(self.known_latents))
             rest = RBFInterpolator(self.known_latents, self.known_rest, neighbors=near, kernel="linear")
             fields = fields + rest(latents)
