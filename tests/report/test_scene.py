@@ -11,8 +11,8 @@ from made_up_study import SEMI_AXES_MM, disc_centre, make_labels, make_meshes
 
 from discometry.core.anatomy import level_of_label
 from discometry.report import scene
-from discometry.report.figures import SHARPNESS, colour_of_label
-from discometry.report.scene import build_scene, draw_meshes, thin_mesh
+from discometry.report.figures import colour_of_label
+from discometry.report.scene import SHARPNESS, build_scene, draw_meshes, thin_mesh
 
 
 @pytest.fixture(scope="module")

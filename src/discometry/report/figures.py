@@ -30,7 +30,6 @@ __all__ = [
     "INK",
     "NEUTRAL",
     "PALETTE",
-    "SHARPNESS",
     "Picture",
     "colour_of_label",
     "draw_axials",
@@ -42,9 +41,6 @@ __all__ = [
 
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 """Colours that people with any common colour vision tell apart (Okabe and Ito, 2008), without their black."""
-
-SHARPNESS = 2
-"""Pixels of an image for each pixel of the page at its full size."""
 
 NEUTRAL = "#e4e8ed"
 INK = "#1b2530"
@@ -141,7 +137,7 @@ def _draw(
 ) -> Picture:
     """Draw a sheet: image, outlines, names, edge letters and scale bar."""
     width, height = (side * px_per_mm for side in sheet.size_mm)
-    parts = [] if image is None else [laid(_grey_image(sheet, image, (width, height)), (width, height))]
+    parts = [] if image is None else [laid(_grey_image(sheet, image), (width, height))]
     for region in regions:
         parts.extend(_disc(sheet, region, px_per_mm, named=len(regions) > 1))
     parts.extend(_frame(sheet.edges, (width, height), px_per_mm, on_image=image is not None))
@@ -149,7 +145,7 @@ def _draw(
 
 
 def laid(image: Image, size_px: tuple[float, float]) -> str:
-    """Stretch a Pillow image over a picture of some size."""
+    """Stretch a Pillow image over a picture of some size on the page."""
     stream = BytesIO()
     image.save(stream, format="WEBP", quality=92, method=0)
     packed = b64encode(stream.getvalue()).decode("ascii")
@@ -160,22 +156,22 @@ def laid(image: Image, size_px: tuple[float, float]) -> str:
     )
 
 
-def _grey_image(sheet: Sheet, image: Volume, size_px: tuple[float, float]) -> Image:
-    """Show the image in greys from its 0.5th to its 99.5th percentile; beyond its edges is plain ground."""
-    from PIL import Image
+def _grey_image(sheet: Sheet, image: Volume) -> Image:
+    """Show the image in greys from its 0.5th to its 99.5th percentile; beyond its edges is plain ground.
 
-    size = (round(size_px[0]) * SHARPNESS, round(size_px[1]) * SHARPNESS)
-    ground = Image.new("RGB", size, NEUTRAL)
+    It has a pixel for each point of the sheet, which lie closer than most voxels; the page smooths them.
+    """
+    from PIL import Image, ImageColor
+
     grey = sample(image, sheet, outside=np.nan)
     known = np.isfinite(grey)
-    if not known.any():
-        return ground
-    low, high = np.percentile(grey[known], (0.5, 99.5))
-    shade = np.clip((np.nan_to_num(grey, nan=low) - low) * (255 / max(high - low, 1e-6)), 0, 255)
-    enlarged = Image.fromarray(shade.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    cover = Image.fromarray(known.astype(np.uint8) * 255).resize(size, Image.Resampling.NEAREST)
-    ground.paste(enlarged.convert("RGB"), mask=cover)
-    return ground
+    pixels = np.empty((*grey.shape, 3), dtype=np.uint8)
+    pixels[:] = ImageColor.getrgb(NEUTRAL)
+    if known.any():
+        low, high = np.percentile(grey[known], (0.5, 99.5))
+        shade = np.clip((grey[known] - low) * (255 / max(high - low, 1e-6)), 0, 255)
+        pixels[known] = shade[:, None]
+    return Image.fromarray(pixels)
 
 
 def _disc(sheet: Sheet, region: DiscRegion, px_per_mm: float, *, named: bool) -> Iterator[str]:

@@ -15,7 +15,6 @@ from discometry.report.figures import (
     FONT_PX,
     INK,
     NEUTRAL,
-    SHARPNESS,
     Picture,
     colour_of_label,
     laid,
@@ -36,8 +35,11 @@ AMBIENT = 0.45
 MOST_VERTICES = 2**16
 """More vertices in one disc than this cannot be numbered in 16 bits."""
 
+SHARPNESS = 2
+"""Pixels of a still's image for each pixel of the page."""
+
 _SMOOTHNESS = 2
-"""Pixels of a still, each way, that become one of its image, so that edges are smooth."""
+"""Pixels drawn, each way, for each of the image, so that edges are smooth."""
 
 VIEW_YAW_DEG = 32.0
 VIEW_PITCH_DEG = 18.0
