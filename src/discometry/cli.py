@@ -6,6 +6,8 @@ says what to do.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import math
 import sys
@@ -306,6 +308,9 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; give its exit code."""
+    if arguments is None:  # as a program, whose modules and results live until it ends
+        gc.set_threshold(100_000)
+        atexit.register(gc.freeze)
     command = tyro.cli(
         Command,
         prog="discometry",
