@@ -47,6 +47,21 @@ def test_help_is_quick_to_load() -> None:
     assert all(word in done.stdout for word in ("demo", "analyse", "train"))
 
 
+def test_a_whole_analysis_loads_nothing_that_only_training_needs(tmp_path: Path) -> None:
+    code = (
+        "import gc, sys\n"
+        "from discometry.cli import main\n"
+        f"sys.argv = ['discometry', 'demo', '--out', {str(tmp_path)!r}]\n"
+        "assert main() == 0\n"
+        "heavy = {'torch', 'monai', 'pandas', 'pyarrow', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert gc.get_threshold()[0] == 100_000\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "phantom" / "report.html").stat().st_size > 100_000
+
+
 def test_mask_gives_table_report_and_files(
     mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

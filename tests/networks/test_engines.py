@@ -129,14 +129,3 @@ def test_openvino_tells_nobody(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_on_a_cpu_the_shipped_networks_need_no_torch() -> None:
-    code = (
-        "import sys; from discometry.io.bundle import read_bundle; from discometry.pipeline import Models;"
-        "models = Models(read_bundle()); models.segmenter(); models.segmenter('locator');"
-        "models.shape_coder(); models.classifier();"
-        "print(sorted({'torch', 'monai'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
