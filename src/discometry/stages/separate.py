@@ -299,9 +299,9 @@ def _one_spine(parts: Sequence[Part], config: SeparateConfig) -> list[Part]:
     between = np.abs(middles[:, None] - middles)
     up, aside = between[..., 2], np.linalg.norm(between[..., :2], axis=-1)
     follows = (up <= config.greatest_step_mm) & (aside <= config.greatest_lean * up + 15.0)
-    # Parts are together if one leads to the other in at most as many steps as there are parts.
-    leads = np.linalg.matrix_power(np.eye(len(parts)) + follows, len(parts)) > 0
-    group = leads.argmax(axis=1)
+    for _ in range(len(parts).bit_length()):  # one part leads to another in fewer steps than there are parts
+        follows = follows @ follows
+    group = follows.argmax(axis=1)
     volumes = np.bincount(group, weights=[part.volume_mm3 for part in parts])
     return [part for part, number in zip(parts, group, strict=True) if number == volumes.argmax()]
 
