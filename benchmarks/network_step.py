@@ -59,9 +59,9 @@ def main() -> None:
     for preset, training in PRESETS.items():
         component = segmenter_component(build_segmenter(training.network), training.network)
         for engine in ("openvino", "torch") if preset != "paper" else ("torch",):
+            windows = torch.randn(2, 1, *training.network.patch).numpy()
             start = time.perf_counter()
-            predictor, config = load_predictor(component, engine=engine)  # type: ignore[arg-type]
-            windows = torch.randn(2, 1, *config.patch).numpy()
+            predictor, _ = load_predictor(component, engine=engine)  # type: ignore[arg-type]
             predictor(windows)
             ready = time.perf_counter() - start
             times = seconds(lambda p=predictor, w=windows: p(w), options.repeats)

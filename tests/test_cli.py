@@ -49,13 +49,12 @@ def test_help_is_quick_to_load() -> None:
 
 def test_a_whole_analysis_loads_nothing_that_only_training_needs(tmp_path: Path) -> None:
     code = (
-        "import gc, sys\n"
+        "import sys\n"
         "from discometry.cli import main\n"
         f"sys.argv = ['discometry', 'demo', '--out', {str(tmp_path)!r}]\n"
         "assert main() == 0\n"
         "heavy = {'torch', 'monai', 'pandas', 'pyarrow', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
-        "assert gc.get_threshold()[0] == 100_000\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -84,16 +85,15 @@ def _discs(results: Path, bundle: Bundle) -> pd.DataFrame:
             expected="latents of one bundle",
             action="give that bundle with --bundle, or analyse the study again",
         )
-    found = pd.DataFrame([row for one in studies for row in one.discs.rows])
-    if len(found):
-        found = found.dropna(subset=["latent_1"], ignore_index=True)
-    if len(found) < _LEAST_DISCS:
+    rows = [row for one in studies for row in one.discs.rows]
+    encoded = [row for row in rows if math.isfinite(row.get("latent_1", math.nan))]
+    if len(encoded) < _LEAST_DISCS:
         raise InputError(
-            f"{len(found)} encoded discs in '{results}'",
+            f"{len(encoded)} encoded discs in '{results}'",
             expected=f"{_LEAST_DISCS} or more, in result folders of discometry analyse",
             action="analyse more studies into the same folder",
         )
-    return found
+    return pd.DataFrame(encoded)
 
 
 def _write_traversals(traversals: tuple[Traversal, ...], folder: Path) -> None:

@@ -20,6 +20,7 @@ FloatArray = NDArray[np.float64]
 
 def signed_distance(inside: NDArray[np.bool_], spacing_mm: Sequence[float]) -> NDArray[np.float32]:
     """Distance of every voxel to the nearest centre of the other kind, mm; positive inside."""
+    inside = np.ascontiguousarray(inside)
     kinds = np.where(inside, np.uint8(1), np.uint8(2))  # edt measures to the nearest voxel of another label
     distance: NDArray[np.float32] = edt.edt(kinds, anisotropy=tuple(spacing_mm))
     return np.where(inside, distance, -distance)

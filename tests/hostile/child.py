@@ -142,13 +142,13 @@ READERS: dict[str, Callable[[Path], None]] = {
     each.__name__: each for each in (image, dicom, gradings, studies, bundle, study, report, trap)
 }
 _LOADED = {
-    "image": ("SimpleITK", "pandas", "discometry.io.results"),
-    "dicom": ("SimpleITK", "pandas", "discometry.io.results"),
+    "image": ("SimpleITK", "discometry.io.results"),
+    "dicom": ("SimpleITK", "discometry.io.results"),
     "gradings": ("SimpleITK", "discometry.io.spider"),
     "studies": ("SimpleITK", "pyarrow.parquet", "discometry.io.manifest", "discometry.io.results"),
     "bundle": ("torch", "monai.networks.nets.unet", "discometry.networks.shape_models"),
-    "study": ("SimpleITK", "pandas", "discometry.io.results"),
-    "report": ("SimpleITK", "pandas", "discometry.report.page", "matplotlib.figure"),
+    "study": ("SimpleITK", "discometry.io.results"),
+    "report": ("SimpleITK", "discometry.report.page", "contourpy", "PIL.Image"),
     "trap": (),
 }
 

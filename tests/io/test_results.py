@@ -313,13 +313,26 @@ def test_a_lost_part_is_named(folder: Path, name: str) -> None:
     "text",
     [
         *("", "study,label\n11,many\n", "hello\n", "study,label,level,flags\n11,201,L5/S1\n"),
-        *("study,label,level,flags\n11,many,L5/S1,\n", "study,label,level,flags,flags\n11,201,L5/S1,,\n"),
+        *(
+            "study,label,level,flags\n11,many,L5/S1,\n",
+            "study,label,level,flags\n11,99,L5/S1,\n",
+            "study,label,level,flags,flags\n11,201,L5/S1,,\n",
+        ),
         *("study,label,level,flags,a\n11,201,L5/S1,,wide\n", 'study,label,level,flags\n"11"1,201,L5/S1,\n'),
     ],
 )
 def test_a_broken_table_is_named(folder: Path, text: str) -> None:
     (folder / "discs.csv").write_text(text)
     refused(folder, r"discs\.csv")
+
+
+def test_a_table_that_a_spreadsheet_saved_can_be_read(folder: Path) -> None:
+    before = read_study(folder).discs
+    text = (folder / "discs.csv").read_text()
+    (folder / "discs.csv").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode() + b"\r\n")
+    after = read_study(folder).discs
+    assert after.columns == before.columns
+    assert after.to_csv() == before.to_csv()
 
 
 def test_the_table_reads_in_plain_pandas(folder: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -151,8 +152,11 @@ def test_nothing_comes_from_elsewhere(page, text, folder):
                 assert not address or address.startswith("data:image/")
             elif address:
                 assert (folder / unquote(address)).is_file()
-    named = text.replace("http://www.w3.org/2000/svg", "")  # a name of SVG that is no address to fetch
-    assert not re.search(r"(https?:)?//[a-z]+\.|url\(|@import|\bfetch\(|XMLHttpRequest|WebSocket", named)
+    drawn = [attrs["src"].removeprefix("data:image/svg+xml;base64,") for attrs in page.all("img")]
+    drawings = [b64decode(packed, validate=True).decode() for packed in drawn]
+    assert all(set(re.findall(r'href="(?!#|data:image/webp;)', one)) == set() for one in drawings)
+    whole = "\n".join((text, *drawings)).replace("http://www.w3.org/2000/svg", "")  # a name, not an address
+    assert not re.search(r"(https?:)?//[a-z]+\.|url\(|@import|\bfetch\(|XMLHttpRequest|WebSocket", whole)
     policy = next(attrs for attrs in page.all("meta") if attrs.get("http-equiv"))
     assert policy["content"].startswith("default-src 'none'")
 

@@ -68,6 +68,16 @@ def test_scene_fits_whichever_way_it_is_turned(meshes):
             assert np.abs(offsets @ up).max() <= along + 0.01
 
 
+def test_a_mesh_that_is_inside_out_leaves_an_empty_still(meshes):
+    vertices, faces = meshes[201]
+    toward = np.array([vertices[faces[0]]])[0]
+    normal = np.cross(toward[1] - toward[0], toward[2] - toward[0]) @ scene._view_axes()[2]
+    away = np.array([[0, 1, 2] if normal < 0 else [0, 2, 1]], dtype=np.int32)
+    picture = draw_meshes({201: (toward.astype(np.float32), away)})
+    assert np.ptp(image_of(picture), axis=(0, 1)).max() <= 4
+    assert "L5/S1" in texts(picture)
+
+
 def test_still_shows_every_disc_above_the_next(meshes):
     picture = draw_meshes(meshes)
     array = image_of(picture).astype(float)

@@ -46,6 +46,18 @@ def test_the_region_holds_the_discs_and_room_for_one_beneath_the_lowest_bone() -
     assert np.count_nonzero(part.array > 0.9) == np.count_nonzero(image.array > 0.9)
 
 
+def test_bone_that_stands_apart_does_not_stretch_the_region() -> None:
+    image = scan()
+    apart = image.with_array(image.array.copy())
+    apart.array[12:26, 4:16, 2:8] = 0.4
+    config = LocateConfig(lean_deg=0.0)
+    alone, beside = (
+        locate(prepare(volume, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), by_brightness, config)
+        for volume in (image, apart)
+    )
+    assert beside.size_mm[2] == pytest.approx(alone.size_mm[2], abs=5.0)
+
+
 def test_bone_without_discs_is_no_lumbar_spine() -> None:
     with pytest.raises(InputError, match="no lumbar spine"):
         locate(prepare(scan(disc=False), PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), by_brightness)

@@ -15,7 +15,8 @@ from discometry.core.errors import InputError, LabelError
 from discometry.core.phantom import phantom_grid, render_discs, render_tissue, sample_phantom
 from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Spine
 from discometry.core.volume import Grid, Volume
-from discometry.stages.separate import SeparateConfig, separate
+from discometry.disc_parts import Part
+from discometry.stages.separate import SeparateConfig, _one_spine, separate
 
 SPINE = sample_phantom(5, n_discs=6, narrowed=["L4/L5"])
 GRID = phantom_grid(SPINE, spacing_mm=(4.0, 1.0, 1.0), anterior_mm=10, posterior_mm=12, inferior_mm=45)
@@ -236,6 +237,16 @@ def test_what_cannot_be_cut_is_flagged() -> None:
     large = ellipsoids(centres, (12.0, 9.0, 4.0))
     large.array[:] |= ellipsoids(centres[2:3], (28.0, 22.0, 5.0)).array
     assert "merged" in separate(large).discs[2].flags
+
+
+def test_of_very_many_parts_the_larger_group_is_the_spine() -> None:
+    places = [(60.0 + 4 * (n % 7), 60.0, 6.0 + 4 * (n // 7)) for n in range(280)]
+    far = [(1500.0, 60.0, 20.0 + 20 * n) for n in range(3)]
+    parts = [
+        Part(0, np.zeros((1, 3), dtype=int), np.array([place]), volume_mm3=1.0, solid_mm3=1.0)
+        for place in places + far
+    ]
+    assert _one_spine(parts, SeparateConfig()) == parts[: len(places)]
 
 
 def test_what_stands_aside_of_the_spine_is_no_disc() -> None:

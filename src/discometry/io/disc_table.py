@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
+from discometry.core.anatomy import LEVELS, label_of_level
 from discometry.core.records import Geometry, Intensity, StudyResult
 from discometry.core.reference import REFERENCE_MEASURES
 
@@ -21,6 +22,7 @@ _POSES = (
     *("pose_turn_left_deg", "pose_turn_posterior_deg", "pose_turn_superior_deg"),
 )
 _WORDS = ("study", "level", "flags")
+_LABELS = {str(label_of_level(level)): label_of_level(level) for level in LEVELS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class DiscTable:
     def __getitem__(self, column: str) -> list[Any]:
         return [row[column] for row in self.rows]
 
-    def csv(self) -> str:
+    def to_csv(self) -> str:
         """Write the table as text; a missing number is an empty cell."""
         stream = StringIO()
         lines = csv.writer(stream, lineterminator="\n")
@@ -46,7 +48,7 @@ class DiscTable:
 
 
 def parse_table(text: str) -> DiscTable:
-    """Read what :meth:`DiscTable.csv` wrote.
+    """Read what :meth:`DiscTable.to_csv` wrote.
 
     Raises
     ------
@@ -55,24 +57,24 @@ def parse_table(text: str) -> DiscTable:
     """
     try:
         columns, *lines = filter(None, csv.reader(StringIO(text, newline=""), strict=True))
-    except csv.Error as error:
-        raise ValueError(str(error)) from error
+        rows = [
+            {name: _value(name, cell) for name, cell in zip(columns, line, strict=True)} for line in lines
+        ]
+    except (csv.Error, KeyError) as error:
+        raise ValueError(f"no table of discs: {error}") from error
     if not {*_WORDS, "label"} <= set(columns) or len(set(columns)) < len(columns):
         raise ValueError("other columns")
-    rows = [dict(zip(columns, line, strict=True)) for line in lines]
-    return DiscTable(tuple(columns), tuple({name: _value(name, row[name]) for name in row} for row in rows))
+    return DiscTable(tuple(columns), tuple(rows))
 
 
 def _cell(value: str | int | float) -> str:
-    if isinstance(value, str | int):
-        return str(value)
-    return "" if math.isnan(value) else repr(float(value))
+    return str(value) if isinstance(value, str | int) or not math.isnan(value) else ""
 
 
 def _value(column: str, cell: str) -> Any:
     if column in _WORDS:
         return cell
-    return int(cell) if column == "label" else float(cell or "nan")
+    return _LABELS[cell] if column == "label" else float(cell or "nan")
 
 
 def discs_table(result: StudyResult) -> DiscTable:

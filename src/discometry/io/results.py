@@ -178,7 +178,7 @@ def write_study(
     with new_folder(folder, ours=lambda path: _is_ours(path, result.study)) as fresh:
         curve = None if result.lordosis is None else asdict(result.lordosis)
         _write_manifest(replace(manifest, flags=flags, lordosis=curve), fresh / _MANIFEST)
-        (fresh / _TABLE).write_text(discs_table(result).csv(), encoding="utf-8", newline="\n")
+        (fresh / _TABLE).write_text(discs_table(result).to_csv(), encoding="utf-8", newline="\n")
         labels = result.spine.labels
         write_volume(labels.with_array(labels.array.astype(np.int16)), fresh / _LABELS)
         if result.image is not None:
@@ -328,7 +328,7 @@ def read_discs(folder: Path) -> DiscTable:
     """
     path = Path(folder) / _TABLE
     try:
-        return parse_table(_bytes_of(path).decode("utf-8"))
+        return parse_table(_bytes_of(path).decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(
             f"'{path}' cannot be read",

@@ -34,7 +34,7 @@ def residual_unet(tensors: Mapping[str, NDArray[Any]], config: SegmenterConfig) 
     Parameters
     ----------
     tensors
-        Its weights, by their names in torch.
+        Its weights, by their names in torch. The graph shares their memory: they must stay as they are.
     config
         What it is built from.
 

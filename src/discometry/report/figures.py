@@ -35,7 +35,8 @@ __all__ = [
     "draw_axials",
     "draw_coronal",
     "draw_sagittal",
-    "laid",
+    "image_element",
+    "text_element",
     "text_on",
 ]
 
@@ -137,14 +138,14 @@ def _draw(
 ) -> Picture:
     """Draw a sheet: image, outlines, names, edge letters and scale bar."""
     width, height = (side * px_per_mm for side in sheet.size_mm)
-    parts = [] if image is None else [laid(_grey_image(sheet, image), (width, height))]
+    parts = [] if image is None else [image_element(_grey_image(sheet, image), (width, height))]
     for region in regions:
         parts.extend(_disc(sheet, region, px_per_mm, named=len(regions) > 1))
     parts.extend(_frame(sheet.edges, (width, height), px_per_mm, on_image=image is not None))
     return Picture.of(parts, (width, height), alt=alt)
 
 
-def laid(image: Image, size_px: tuple[float, float]) -> str:
+def image_element(image: Image, size_px: tuple[float, float]) -> str:
     """Stretch a Pillow image over a picture of some size on the page."""
     stream = BytesIO()
     image.save(stream, format="WEBP", quality=92, method=0)
@@ -154,6 +155,12 @@ def laid(image: Image, size_px: tuple[float, float]) -> str:
         f'<image width="{width}" height="{height}" preserveAspectRatio="none" '
         f'href="data:image/webp;base64,{packed}"/>'
     )
+
+
+def text_element(words: str, place: tuple[float, float], size_px: float, style: str) -> str:
+    """Write some words, with their middle at a height on the page; ``style`` is attributes of SVG."""
+    x, y = place
+    return f'<text x="{x:.1f}" y="{y:.1f}" dy="0.35em" font-size="{size_px}" {style}>{words}</text>'
 
 
 def _grey_image(sheet: Sheet, image: Volume) -> Image:
@@ -209,14 +216,14 @@ def _path(line: Any) -> str:
 def _name(level: str, colour: str, right: float, middle: float) -> str:
     """Write a level on a small plate that ends at ``right``."""
     wide, pad = _BOLD_EM * FONT_PX * len(level), 0.3 * FONT_PX
-    return (
+    plate = (
         f'<rect x="{right - wide - pad:.1f}" y="{middle - 0.5 * FONT_PX - pad:.1f}" '
         f'width="{wide + 2 * pad:.1f}" height="{FONT_PX + 2 * pad:.1f}" rx="{pad:.1f}" '
         f'fill="{colour}" stroke="{INK}" stroke-width="0.9"/>'
-        f'<text x="{right - wide:.1f}" y="{middle:.1f}" dy="0.35em" textLength="{wide:.1f}" '
-        f'lengthAdjust="spacingAndGlyphs" font-size="{FONT_PX}" font-weight="bold" '
-        f'fill="{text_on(colour)}">{level}</text>'
     )
+    fitted = f'textLength="{wide:.1f}" lengthAdjust="spacingAndGlyphs"'
+    style = f'{fitted} font-weight="bold" fill="{text_on(colour)}"'
+    return plate + text_element(level, (right - wide, middle), FONT_PX, style)
 
 
 def _frame(
@@ -231,19 +238,13 @@ def _frame(
         'text-anchor="middle"'
     )
     places = ((pad, height / 2), (width - pad, height / 2), (width / 2, pad), (width / 2, height - pad))
-    for letter, (x, y) in zip(edges, places, strict=True):
-        yield (
-            f'<text x="{x:.1f}" y="{y:.1f}" dy="0.35em" font-size="{FONT_PX + 1}" font-weight="bold" '
-            f"{style}>{letter}</text>"
-        )
+    for letter, place in zip(edges, places, strict=True):
+        yield text_element(letter, place, FONT_PX + 1, f'font-weight="bold" {style}')
     right, base, long = width - pad, height - pad, SCALE_BAR_MM * px_per_mm
     for stroke, wide in ((rim, 5.6), (colour, 2.9)):
         line = f"M{right - long:.1f},{base:.1f}H{right:.1f}"
         yield f'<path d="{line}" stroke="{stroke}" stroke-width="{wide}"/>'
-    yield (
-        f'<text x="{right - long / 2:.1f}" y="{base - 10:.1f}" dy="0.35em" font-size="{FONT_PX - 1}" '
-        f"{style}>{SCALE_BAR_MM:.0f} mm</text>"
-    )
+    yield text_element(f"{SCALE_BAR_MM:.0f} mm", (right - long / 2, base - 10), FONT_PX - 1, style)
 
 
 def text_on(colour: str) -> str:

@@ -244,16 +244,11 @@ def _is_measure(column: str) -> bool:
     return not (column in _NOT_MEASURES or column.endswith("_se") or column.startswith(("pose_", SHAP)))
 
 
-def _words(flags: object) -> tuple[str, ...]:
-    """Split a cell of flags; an empty one means none."""
-    return tuple(flags.split()) if isinstance(flags, str) else ()
-
-
 def _flag_entries(records: Sequence[Mapping[str, Any]], of_study: Sequence[str]) -> list[FlagEntry]:
     """Collect every flag once with the levels that carry it, quality flags first, then those of the study."""
     levels: dict[str, list[str]] = {flag: [] for flag in of_study}
     for record in records:
-        for flag in _words(record.get("flags")):
+        for flag in record["flags"].split():
             levels.setdefault(flag, []).append(str(record["level"]))
     entries = [FlagEntry(meaning_of_flag(flag), tuple(carriers)) for flag, carriers in levels.items()]
     return sorted(entries, key=lambda entry: (not entry.meaning.quality, bool(entry.levels)))
@@ -263,12 +258,12 @@ def _table(records: Sequence[Mapping[str, Any]], measures: Sequence[Measure], *,
     rows = []
     gaps: dict[tuple[str, str], list[str]] = {}
     for record in records:
-        flags = _words(record.get("flags"))
+        flags = record["flags"].split()
         cells = tuple(_cell(record, measure, flags, image=image) for measure in measures)
         for measure, cell in zip(measures, cells, strict=True):
             if cell.reason:
                 gaps.setdefault((measure.title, cell.reason), []).append(str(record["level"]))
-        rows.append(Row(_name(int(record["label"])), tuple(meaning_of_flag(flag) for flag in flags), cells))
+        rows.append(Row(_name(record["label"]), tuple(meaning_of_flag(flag) for flag in flags), cells))
     return Table(tuple(measures), tuple(rows), _told(gaps, len(measures)))
 
 

@@ -82,7 +82,7 @@ def reasons_of(records: Sequence[Mapping[str, Any]]) -> Reasons | None:
 
 
 def _answer(record: Mapping[str, Any], own: Mapping[str, float], longest: float) -> Answer:
-    label, chance = int(record["label"]), number_of(record.get(_PROBABILITY))
+    label, chance = record["label"], number_of(record.get(_PROBABILITY))
     if not (math.isfinite(chance) and all(map(math.isfinite, own.values()))):
         return Answer(label, "", "no answer", "The disc’s height is not known.", "", ())
     verdict, meaning = verdict_of_probability(chance)

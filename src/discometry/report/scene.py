@@ -17,7 +17,8 @@ from discometry.report.figures import (
     NEUTRAL,
     Picture,
     colour_of_label,
-    laid,
+    image_element,
+    text_element,
     text_on,
 )
 
@@ -80,7 +81,7 @@ def draw_meshes(meshes: Mapping[int, Mesh]) -> Picture:
     from PIL import Image, ImageColor, ImageDraw
 
     view = _view_axes()
-    shapes, shades, depths, names = [], [], [], []
+    shapes, shades, depths, names, reaches = [], [], [], [], []
     for label, (vertices, faces) in sorted(meshes.items()):
         places = np.asarray(vertices, dtype=np.float64) @ view.T
         corners = places[faces]
@@ -92,29 +93,27 @@ def draw_meshes(meshes: Mapping[int, Mesh]) -> Picture:
         depths.append(corners[seen, :, 2].mean(axis=1))
         shades.append(light[:, None] * np.array(ImageColor.getrgb(colour_of_label(label))))
         names.append((level_of_label(label), places[:, 0].max() + 3.0, places[:, 1].mean()))
-    shape, shade = np.concatenate(shapes), np.concatenate(shades)
-    lower, upper = shape.min(axis=(0, 1)) - 8.0, shape.max(axis=(0, 1)) + np.array([30.0, 8.0])
+        reaches.append(places[:, :2])
+    reach = np.concatenate(reaches)
+    lower, upper = reach.min(axis=0) - 8.0, reach.max(axis=0) + np.array([30.0, 8.0])
     px_per_mm = float(np.clip(600 / (upper - lower)[1], 2.0, 5.0))
 
     def on_page(points: FloatArray) -> FloatArray:
-        placed: FloatArray = np.abs(points - (lower[0], upper[1])) * px_per_mm
+        placed: FloatArray = (points - (lower[0], upper[1])) * (px_per_mm, -px_per_mm)
         return placed
 
     width, height = (upper - lower) * px_per_mm
     fine = SHARPNESS * _SMOOTHNESS
     picture = Image.new("RGB", (round(width) * fine, round(height) * fine), NEUTRAL)
     draw = ImageDraw.Draw(picture)
-    triangles = (on_page(shape) * fine).reshape(-1, 6).tolist()
-    colours = list(map(tuple, np.clip(np.rint(shade), 0, 255).astype(int).tolist()))
+    triangles = (on_page(np.concatenate(shapes)) * fine).reshape(-1, 6).tolist()
+    colours = list(map(tuple, np.clip(np.rint(np.concatenate(shades)), 0, 255).astype(int).tolist()))
     for index in np.argsort(np.concatenate(depths), kind="stable").tolist():
         draw.polygon(triangles[index], fill=colours[index])
-    parts = [laid(picture.reduce(_SMOOTHNESS), (width, height))]
+    parts = [image_element(picture.reduce(_SMOOTHNESS), (width, height))]
     for level, *place in names:
         x, y = on_page(np.array(place))
-        parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" dy="0.35em" font-size="{FONT_PX}" font-weight="bold" '
-            f'fill="{INK}">{level}</text>'
-        )
+        parts.append(text_element(level, (x, y), FONT_PX, f'font-weight="bold" fill="{INK}"'))
     levels = ", ".join(level_of_label(label) for label in sorted(meshes, reverse=True))
     told = f"The discs in space, seen from the front and the patient's left: {levels}."
     return Picture.of(parts, (width, height), alt=told)

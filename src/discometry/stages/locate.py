@@ -29,7 +29,7 @@ class LocateConfig:
     overlap: float = 0.5
     """Part of a window that it shares with the next."""
     margin_mm: tuple[float, float, float] = (16.0, 20.0, 24.0)
-    """What is kept along L, P, S around the discs found."""
+    """What is kept along L, P, S around the discs found, and beneath the lowest vertebra."""
     least_disc_mm3: float = 1000.0
     """An image with less disc than this, even uncertain, shows no lumbar spine."""
     probability: float = 0.3
@@ -50,7 +50,7 @@ def locate(
     *,
     on_windows: Callable[[int, int], None] | None = None,
 ) -> Region:
-    """Give the region of the discs and of what lies around them, turned as the spine leans.
+    """Give the region of the discs and of what lies around and beneath them, turned as the spine leans.
 
     A patient who lies turned in the sagittal plane has the same region then: the fine network sees the same.
 
@@ -83,9 +83,12 @@ def locate(
     )
     probabilities = (seen + mirrored[:, ::-1]) / 2
     disc = probabilities[Tissue.DISC] >= config.probability
-    # Discs lie within a disc's height of bone; a lone spot elsewhere would stretch the box for nothing.
+    # Discs lie within a disc's height of bone, and a spine's bone within a vertebra's height of what hangs
+    # together with discs; a lone spot elsewhere would stretch the box for nothing.
     bone = probabilities[Tissue.VERTEBRA] >= 0.5
     disc &= ndimage.binary_dilation(bone, iterations=3)
+    columns, _ = ndimage.label(ndimage.binary_dilation(bone | disc, iterations=4))
+    bone &= np.isin(columns, np.unique(columns[disc]))
     if disc.sum() * grid.voxel_volume_mm3 < config.least_disc_mm3:
         raise InputError(
             "no lumbar spine in the image",

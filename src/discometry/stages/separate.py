@@ -299,9 +299,10 @@ def _one_spine(parts: Sequence[Part], config: SeparateConfig) -> list[Part]:
     between = np.abs(middles[:, None] - middles)
     up, aside = between[..., 2], np.linalg.norm(between[..., :2], axis=-1)
     follows = (up <= config.greatest_step_mm) & (aside <= config.greatest_lean * up + 15.0)
+    leads = follows.astype(np.float32)
     for _ in range(len(parts).bit_length()):  # one part leads to another in fewer steps than there are parts
-        follows = follows @ follows
-    group = follows.argmax(axis=1)
+        leads = np.minimum(leads @ leads, 1)
+    group = leads.argmax(axis=1)
     volumes = np.bincount(group, weights=[part.volume_mm3 for part in parts])
     return [part for part, number in zip(parts, group, strict=True) if number == volumes.argmax()]
 
