@@ -22,7 +22,7 @@ _POSES = (
     *("pose_turn_left_deg", "pose_turn_posterior_deg", "pose_turn_superior_deg"),
 )
 _WORDS = ("study", "level", "flags")
-_LABELS = {str(label_of_level(level)): label_of_level(level) for level in LEVELS}
+_LABELS = {str(label): label for label in map(label_of_level, LEVELS)}
 
 
 @dataclass(frozen=True, slots=True)
