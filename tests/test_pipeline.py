@@ -7,6 +7,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pytest
 
 import discometry
@@ -23,6 +24,7 @@ from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM, Disc, Encoding,
 from discometry.core.volume import Grid, Volume
 from discometry.io.bundle import read_bundle
 from discometry.io.images import read_image, read_mask
+from discometry.networks.engine_openvino import OpenvinoPredictor
 from discometry.pipeline import Models, analyse_image, analyse_mask, flags_of
 
 
@@ -53,6 +55,24 @@ def test_phantom_image_gives_its_discs(models: Models, contrast: str) -> None:
         assert item.geometry.height_mean_mm == pytest.approx(known.geometry().height_mean_mm, abs=1.5)  # mm
         assert 0 < item.narrowing_probability < 1
         assert "ambiguous_level" not in item.flags
+
+
+def test_networks_are_made_ready_for_just_the_windows_that_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[int, ...]] = []
+    compiling = OpenvinoPredictor._compile
+
+    def noted(network: OpenvinoPredictor, shape: tuple[int, ...]) -> openvino.CompiledModel:
+        made.append(shape)
+        return compiling(network, shape)
+
+    monkeypatch.setattr(OpenvinoPredictor, "_compile", noted)
+    phantom = sample_phantom(11, n_discs=5)
+    image = render_mri(phantom, phantom_grid(phantom, spacing_mm=(4.0, 0.8, 0.8)), seed=2)
+    models = Models(read_bundle())
+    analyse_image("phantom", image, models)
+    assert len(made) == 2, "one shape for the locator, one for the segmenter"
+    analyse_image("phantom", image, models)
+    assert len(made) == 2, "and none again for the same image"
 
 
 def test_axis_order_of_a_mask_changes_no_number(models: Models) -> None:

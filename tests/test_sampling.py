@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from discometry.core.volume import Grid
-from discometry.sampling import sampler, smoothing_sigma
+from discometry.sampling import box_that_meets, linear_within, sampler, smoothing_sigma
 
 sides = st.tuples(*[st.integers(2, 24)] * 3)
 spacings = st.tuples(*[st.floats(0.4, 4.0)] * 3)
@@ -54,3 +55,35 @@ def test_fine_sides_are_averaged_when_asked() -> None:
     found = sampler(before, after, order=1, average=True)(array)
     np.testing.assert_allclose(found, smooth[::4], atol=1e-5)
     assert smoothing_sigma(np.array([4.0, 1.0, 0.5])) == pytest.approx([0.4 * np.sqrt(15), 0, 0])
+
+
+@given(
+    source=sides,
+    spacing=spacings,
+    turn=st.tuples(*[st.floats(-180, 180)] * 3),
+    start=st.tuples(*[st.floats(-40, 40)] * 3),
+    margin=st.integers(0, 3),
+)
+def test_a_small_array_is_sampled_only_where_the_grid_meets_it(
+    source: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    turn: tuple[float, float, float],
+    start: tuple[float, float, float],
+    margin: int,
+) -> None:
+    array = np.random.default_rng(0).standard_normal(source)
+    matrix = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() * spacing
+    offset, shape = np.array(start), (30, 26, 28)
+    whole = ndimage.affine_transform(
+        array, matrix, offset=offset, output_shape=shape, order=1, mode="constant", cval=7.0
+    )
+    box = box_that_meets(source, matrix, offset, shape, margin=margin)
+    within = linear_within(box, array, matrix, offset, outside=7.0)
+    np.testing.assert_allclose(within, whole[box], atol=1e-12)
+    whole[box] = 7.0
+    assert np.all(whole == 7.0), "nothing of the array lies beyond the box"
+
+
+def test_the_box_is_no_larger_than_it_need_be() -> None:
+    box = box_that_meets((5, 5, 5), np.eye(3), np.array([-10.0, -20.0, 8.0]), (30, 30, 30), margin=1)
+    assert box == (slice(9, 16), slice(19, 26), slice(0, 0))

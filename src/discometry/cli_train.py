@@ -41,6 +41,8 @@ class _NetworkTraining(_Training):
     """Folder of checkpoints and history; the same call again goes on. Default: OUT-MODEL-run."""
     epochs: int | None = None
     """Most epochs; the model's own default if left out."""
+    patience: int | None = None
+    """End after so many epochs without a better validation IoU; the model's own default if left out."""
     time_limit_min: float | None = None
     """End after the first epoch that passes this many minutes."""
     accelerator: str = "auto"
@@ -173,6 +175,7 @@ def _loop(command: _NetworkTraining, default: LoopConfig) -> LoopConfig:
     return replace(
         default,
         epochs=default.epochs if command.epochs is None else command.epochs,
+        patience=default.patience if command.patience is None else command.patience,
         time_limit_s=None if limit is None else 60 * limit,
         seed=command.seed,
         accelerator=command.accelerator,

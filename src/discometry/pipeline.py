@@ -22,7 +22,7 @@ from discometry.core.volume import Volume
 from discometry.io.bundle import Bundle
 from discometry.networks.classifier import Classifier, load_classifier
 from discometry.networks.engines import Engine, load_predictor
-from discometry.networks.runtime import Predictor
+from discometry.networks.runtime import ExpectantPredictor
 from discometry.networks.segmenter_config import SegmenterConfig
 from discometry.networks.shape_coder import ShapeCoder
 from discometry.networks.shape_models import load_shape_model
@@ -32,7 +32,7 @@ from discometry.stages.intensity import intensity
 from discometry.stages.locate import LocateConfig, locate
 from discometry.stages.measure import lordosis, measure
 from discometry.stages.prepare import PrepareConfig, prepare
-from discometry.stages.segment import SegmentConfig, segment
+from discometry.stages.segment import SegmentConfig, segment, window_of
 from discometry.stages.separate import SeparateConfig, separate
 
 __all__ = [
@@ -55,14 +55,19 @@ class Models:
     device: str = "cpu"
     engine: Engine = "openvino"
     """What runs the segmenters, where it can."""
-    _ready: dict[str, tuple[Predictor, SegmenterConfig]] = field(default_factory=dict, repr=False)
+    _ready: dict[str, tuple[ExpectantPredictor, SegmenterConfig]] = field(default_factory=dict, repr=False)
 
-    def segmenter(self, name: str = "segmenter") -> tuple[Predictor, SegmenterConfig]:
+    def segmenter(self, name: str = "segmenter") -> tuple[ExpectantPredictor, SegmenterConfig]:
         """Build the segmenter, or the coarse ``locator``, ready to run."""
         if name not in self._ready:
             component = self.bundle.component(name)
             self._ready[name] = load_predictor(component, engine=self.engine, device=self.device)
         return self._ready[name]
+
+    def make_ready(self) -> None:
+        """Build the networks that segment, before they are needed."""
+        for name in self.bundle.components.keys() & {"locator", "segmenter"}:
+            self.segmenter(name)
 
     def shape_coder(self) -> ShapeCoder:
         """Build the model of disc shape."""
@@ -152,7 +157,10 @@ def spine_views(image: Volume, models: Models, watch: Watch | None = None) -> li
             window = LocateConfig(window=config.patch, divisor=config.divisor)
             region = locate(coarse, locator, window, on_windows=on_windows)
     with watch.stage("prepare"):
-        _, config = models.segmenter()
+        segmenter, config = models.segmenter()
+        if region is not None:
+            shape = region.grid(config.spacing_mm, VIEWS[0]).shape
+            segmenter.expect((len(VIEWS), 1, *window_of(shape, segment_config(config))))
         return [
             prepare(image, PrepareConfig(spacing_mm=config.spacing_mm, order=3, shift=shift), region=region)
             for shift in VIEWS

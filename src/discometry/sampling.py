@@ -1,10 +1,14 @@
-"""Sampling an array on another grid with the same first axis: as products with matrices made once."""
+"""Sampling arrays on other grids.
+
+Grids with the same first axis: as products with matrices made once. Small arrays that are laid into a large
+grid: only where the grid meets them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +16,11 @@ from scipy import ndimage, sparse
 
 from discometry.core.volume import Grid
 
-__all__ = ["plane_within", "sampler", "smoothing_sigma"]
+__all__ = ["Box", "box_that_meets", "linear_within", "plane_within", "sampler", "smoothing_sigma"]
 
 FloatArray = NDArray[np.float64]
 Image = NDArray[np.float32]
+Box = tuple[slice, slice, slice]
 
 _PADDING = 12
 """Voxels by which splines go on beyond the border, as in SciPy."""
@@ -90,6 +95,55 @@ def plane_within(grid: Grid, other: Grid, *, margin_mm: float = 0.0) -> NDArray[
         off <= np.array(other.shape[1:]) / 2 + margin_mm / np.array(other.spacing_mm[1:]), axis=-1
     )
     return inside
+
+
+def box_that_meets(
+    source: tuple[int, ...],
+    matrix: FloatArray,
+    offset: FloatArray,
+    shape: tuple[int, int, int],
+    *,
+    margin: int = 0,
+) -> Box:
+    """Give the part of a grid, with a margin, whose samples fall into an array.
+
+    Parameters
+    ----------
+    source
+        Sides of the array.
+    matrix, offset
+        Voxel n of the grid lies at index ``offset + matrix @ n`` of the array.
+    shape
+        Sides of the grid.
+    margin
+        Voxels of the grid around that part.
+    """
+    ends = np.array(list(np.ndindex(2, 2, 2))) * (np.array(source) - 1) - offset
+    corners = ends @ np.linalg.inv(matrix).T
+    low = np.clip(np.floor(corners.min(axis=0)).astype(int) - margin, 0, shape)
+    high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + margin + 1, low, shape)
+    i, j, k = map(slice, low.tolist(), high.tolist())
+    return i, j, k
+
+
+def linear_within(
+    box: Box, array: NDArray[Any], matrix: FloatArray, offset: FloatArray, *, outside: float
+) -> NDArray[Any]:
+    """Interpolate an array linearly at the voxels of a box of a grid; beyond the array stands ``outside``.
+
+    ``matrix`` and ``offset`` are those of :func:`box_that_meets`.
+    """
+    low = np.array([side.start for side in box])
+    sampled: NDArray[Any] = ndimage.affine_transform(
+        array,
+        matrix,
+        offset=offset + matrix @ low,
+        output_shape=tuple(side.stop - side.start for side in box),
+        order=1,
+        mode="constant",
+        cval=outside,
+    )
+    return sampled
 
 
 def smoothing_sigma(step: FloatArray) -> FloatArray:

@@ -12,6 +12,7 @@ from scipy import ndimage
 from discometry.core.errors import LabelError
 from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM
 from discometry.core.volume import Grid, Volume
+from discometry.sampling import box_that_meets, linear_within
 
 __all__ = ["disc_cube", "fits_cube", "signed_distance"]
 
@@ -69,19 +70,16 @@ def disc_cube(mask: Volume) -> Volume:
     x, y, z = source.grid.to_world(low.astype(np.float64)) + origin
     cube = Grid.from_spacing(CUBE_SHAPE, CUBE_SPACING_MM, origin_mm=(x, y, z))
     to_index = np.linalg.inv(linear)
-    field = ndimage.affine_transform(
-        distance,
-        to_index @ cube.affine[:3, :3],
-        offset=to_index @ origin + margin,
-        output_shape=CUBE_SHAPE,
-        order=1,
-        mode="constant",
-        cval=float(distance.min()),
-    )
-    if not fits_cube(points):
-        return Volume(cube, field > 0)
-    # A little of the smoothed distance breaks the ties of symmetric masks.
-    field += 1e-3 * ndimage.gaussian_filter(field, 1.0)
-    wanted = max(1, round(len(voxels) * source.grid.voxel_volume_mm3 / cube.voxel_volume_mm3))
-    level = np.partition(field.ravel(), -wanted)[-wanted]
-    return Volume(cube, field >= level)
+    matrix, offset = to_index @ cube.affine[:3, :3], to_index @ origin + margin
+    # Smoothing reaches four voxels.
+    near = box_that_meets(distance.shape, matrix, offset, CUBE_SHAPE, margin=4)
+    field = linear_within(near, distance, matrix, offset, outside=float(distance.min()))
+    level = np.nextafter(np.float32(0), np.float32(1))
+    if fits_cube(points):
+        # A little of the smoothed distance breaks the ties of symmetric masks.
+        field += 1e-3 * ndimage.gaussian_filter(field, 1.0)
+        wanted = max(1, round(len(voxels) * source.grid.voxel_volume_mm3 / cube.voxel_volume_mm3))
+        level = np.partition(field.ravel(), -wanted)[-wanted]
+    found = np.zeros(CUBE_SHAPE, dtype=bool)
+    found[near] = field >= level
+    return Volume(cube, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -150,7 +151,10 @@ def analyse_study(
             what.study, labels, models, image=picture, convention=what.convention, progress=progress
         )
     else:
-        scan, chosen = _read_scan(what.source, what.series)
+        with ThreadPoolExecutor() as pool:
+            reading = pool.submit(_read_scan, what.source, what.series)
+            models.make_ready()
+            scan, chosen = reading.result()
         analysis = analyse_image(what.study, scan, models, progress=progress)
     if out is not None:
         if progress is not None:

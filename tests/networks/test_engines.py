@@ -16,7 +16,7 @@ from discometry.core.anatomy import Tissue
 from discometry.core.errors import BundleError
 from discometry.io.bundle import Component
 from discometry.networks.cycle_spinning import spun
-from discometry.networks.engine_torch import torch_predictor
+from discometry.networks.engine_torch import TorchPredictor
 from discometry.networks.engines import load_predictor
 from discometry.networks.segmenter import build_segmenter, load_segmenter, segmenter_component
 from discometry.networks.segmenter_config import SegmenterConfig
@@ -71,7 +71,7 @@ def test_both_engines_spin_the_network() -> None:
 def test_making_a_network_ready_leaves_it_as_it_was() -> None:
     network = build_segmenter(SegmenterConfig(width=4))
     kinds = [type(module) for module in network.modules()]
-    torch_predictor(network)
+    TorchPredictor(network)
     assert [type(module) for module in network.modules()] == kinds
 
 
@@ -80,6 +80,17 @@ def test_swin_unetr_runs_on_torch_whatever_the_engine() -> None:
     for batch, side in ((1, 64), (2, 32)):
         windows = np.zeros((batch, 1, 32, 64, side), dtype=np.float32)
         assert predictor(windows).shape == (batch, len(Tissue), 32, 64, side)
+
+
+def test_a_network_told_of_its_windows_gives_the_same_answers() -> None:
+    component = trained(SegmenterConfig(width=4))
+    windows = np.random.default_rng(0).standard_normal((1, 1, 8, 32, 32)).astype(np.float32)
+    for engine in ("openvino", "torch"):
+        told, _ = load_predictor(component, engine=engine)  # type: ignore[arg-type]
+        untold, _ = load_predictor(component, engine=engine)  # type: ignore[arg-type]
+        told.expect((2, 1, 8, 16, 16))
+        told.expect(windows.shape)
+        assert np.array_equal(told(windows), untold(windows))
 
 
 FIRST, SLOPE = "0.model.0.conv.unit0.conv.weight", "0.model.0.conv.unit0.adn.A.weight"

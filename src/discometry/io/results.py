@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -175,20 +176,27 @@ def write_study(
         raise ValueError(f"a manifest of {manifest.study!r} for the study {result.study!r}")
     folder = check_output(out, result.study)
     flags = tuple(dict.fromkeys((*result.flags, *manifest.flags)))
-    with new_folder(folder, ours=lambda path: _is_ours(path, result.study)) as fresh:
+    fresh_folder = new_folder(folder, ours=lambda path: _is_ours(path, result.study))
+    with fresh_folder as fresh, ThreadPoolExecutor() as pool:
+        volumes = pool.submit(_write_volumes, result, fresh)  # they are packed without Python's lock
         curve = None if result.lordosis is None else asdict(result.lordosis)
         _write_manifest(replace(manifest, flags=flags, lordosis=curve), fresh / _MANIFEST)
         (fresh / _TABLE).write_text(discs_table(result).to_csv(), encoding="utf-8", newline="\n")
-        labels = result.spine.labels
-        write_volume(labels.with_array(labels.array.astype(np.int16)), fresh / _LABELS)
-        if result.image is not None:
-            write_volume(_picture(result.image), fresh / _IMAGE)
         (fresh / _MESHES).mkdir()
         for disc in (found.disc for found in result.discs):
             write_ply(disc_surface(disc.mask), fresh / _MESHES / _mesh_name(disc.level))
+        volumes.result()
         if finish is not None:
             finish(fresh)
     return folder
+
+
+def _write_volumes(result: StudyResult, folder: Path) -> None:
+    """Write the discs' labels, and the image if there is one."""
+    labels = result.spine.labels
+    write_volume(labels.with_array(labels.array.astype(np.int16)), folder / _LABELS)
+    if result.image is not None:
+        write_volume(_picture(result.image), folder / _IMAGE)
 
 
 def read_study(folder: Path) -> StudyFiles:

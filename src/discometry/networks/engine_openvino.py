@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import lru_cache
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from openvino import Node, opset13
 
 from discometry.core.anatomy import Tissue
-from discometry.networks.runtime import Predictor
 from discometry.networks.segmenter_config import SPUN_LEVEL, SegmenterConfig
 
-__all__ = ["openvino_predictor", "residual_unet"]
+__all__ = ["OpenvinoPredictor", "residual_unet"]
 
 _EPSILON = 1e-5
 """Added to the variance by instance normalisation, torch's default."""
@@ -51,31 +50,42 @@ def residual_unet(tensors: Mapping[str, NDArray[Any]], config: SegmenterConfig) 
     return model
 
 
-def openvino_predictor(model: openvino.Model) -> Predictor:
-    """Make a network ready to run on a CPU, on as many threads as ``OMP_NUM_THREADS`` allows.
+class OpenvinoPredictor:
+    """A network ready to run on a CPU, on as many threads as ``OMP_NUM_THREADS`` allows.
 
-    It is compiled for the shape of the windows that it is given, and again when they have another: that takes
-    no longer in all than for any shape, and the first answer comes sooner.
+    It is compiled for the shape of the windows that it is given or told to expect, and again when they have
+    another: that takes no longer in all than for any shape, and the first answer comes sooner.
     """
-    settings: dict[str, str | int | bool] = {
-        "INFERENCE_PRECISION_HINT": "f32",  # so that the bytes are the same on every run
-        "PERFORMANCE_HINT": "LATENCY",
-        "ENABLE_CPU_PINNING": False,  # or the processes of a cohort would all take the first core
-    }
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    if threads.isdigit():
-        settings["INFERENCE_NUM_THREADS"] = int(threads)
 
-    @lru_cache(maxsize=1)
-    def compiled(shape: tuple[int, ...]) -> openvino.CompiledModel:
-        model.reshape(list(shape))
-        return openvino.compile_model(model, "CPU", settings)
+    def __init__(self, model: openvino.Model) -> None:
+        self._model = model
+        self._settings: dict[str, str | int | bool] = {
+            "INFERENCE_PRECISION_HINT": "f32",  # so that the bytes are the same on every run
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # or the processes of a cohort would all take the first core
+        }
+        threads = os.environ.get("OMP_NUM_THREADS", "")
+        if threads.isdigit():
+            self._settings["INFERENCE_NUM_THREADS"] = int(threads)
+        self._shape: tuple[int, ...] = ()
+        self._compiled: Future[openvino.CompiledModel]
+        self._compiler = ThreadPoolExecutor(max_workers=1)
 
-    def predict(windows: NDArray[np.float32]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = compiled(windows.shape)(windows)[0]
+    def expect(self, shape: tuple[int, ...]) -> None:
+        """Compile for windows of a shape, Bx1xLxPxS, in a thread: this returns at once."""
+        if shape != self._shape:
+            self._shape = shape
+            self._compiled = self._compiler.submit(self._compile, shape)
+
+    def __call__(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map Bx1xLxPxS images to BxCxLxPxS logits."""
+        self.expect(windows.shape)
+        logits: NDArray[np.float32] = self._compiled.result()(windows)[0]
         return logits
 
-    return predict
+    def _compile(self, shape: tuple[int, ...]) -> openvino.CompiledModel:
+        self._model.reshape(list(shape))
+        return openvino.compile_model(self._model, "CPU", self._settings)
 
 
 def _network(image: Node, layers: _Layers, config: SegmenterConfig) -> Node:

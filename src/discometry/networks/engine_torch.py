@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from discometry.networks.cycle_spinning import spun
-from discometry.networks.runtime import Predictor
 
-__all__ = ["torch_predictor"]
+__all__ = ["TorchPredictor"]
 
 
-def torch_predictor(network: nn.Module, device: str = "cpu") -> Predictor:
-    """Make a copy of a network ready to run; a U-Net's answer depends less on where its coarse voxels fall.
+class TorchPredictor:
+    """A copy of a network ready to run; a U-Net's answer depends less on where its coarse voxels fall.
 
     Parameters
     ----------
@@ -24,15 +23,23 @@ def torch_predictor(network: nn.Module, device: str = "cpu") -> Predictor:
     device
         Where torch computes, as torch names it.
     """
-    network = spun(network).to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    _normalise_channels_last(network)
 
-    def predict(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __init__(self, network: nn.Module, device: str = "cpu") -> None:
+        self._device = device
+        self._network: nn.Module = (
+            spun(network).to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        )
+        _normalise_channels_last(self._network)
+
+    def expect(self, shape: tuple[int, ...]) -> None:
+        """Do nothing: torch runs any shape as it is."""
+
+    def __call__(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map Bx1xLxPxS images to BxCxLxPxS logits."""
         with torch.inference_mode():
-            logits: NDArray[np.float32] = network(torch.from_numpy(windows).to(device)).float().cpu().numpy()
+            answer = self._network(torch.from_numpy(windows).to(self._device))
+        logits: NDArray[np.float32] = answer.float().cpu().numpy()
         return logits
-
-    return predict
 
 
 class _InstanceNorm(nn.Module):

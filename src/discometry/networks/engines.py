@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from discometry.io.bundle import Component
-from discometry.networks.runtime import Predictor
+from discometry.networks.runtime import ExpectantPredictor
 from discometry.networks.segmenter_config import SegmenterConfig, agreement
 
 __all__ = ["Engine", "load_predictor"]
@@ -15,7 +15,7 @@ Engine = Literal["openvino", "torch"]
 
 def load_predictor(
     component: Component, *, engine: Engine = "openvino", device: str = "cpu"
-) -> tuple[Predictor, SegmenterConfig]:
+) -> tuple[ExpectantPredictor, SegmenterConfig]:
     """Make a bundle's ``segmenter`` or ``locator`` ready to run.
 
     Parameters
@@ -35,14 +35,14 @@ def load_predictor(
     with agreement():
         config = SegmenterConfig.of(component)
     if engine == "openvino" and device == "cpu" and config.architecture == "residual_unet":
-        from discometry.networks.engine_openvino import openvino_predictor, residual_unet
+        from discometry.networks.engine_openvino import OpenvinoPredictor, residual_unet
 
         with agreement():
             model = residual_unet(component.tensors, config)
-        return openvino_predictor(model), config
+        return OpenvinoPredictor(model), config
     # torch and MONAI are slow to import, so only those who need them pay for it.
-    from discometry.networks.engine_torch import torch_predictor
+    from discometry.networks.engine_torch import TorchPredictor
     from discometry.networks.segmenter import load_segmenter
 
     network, config = load_segmenter(component)
-    return torch_predictor(network, device), config
+    return TorchPredictor(network, device), config

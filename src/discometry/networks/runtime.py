@@ -5,14 +5,25 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Predictor", "even_window", "predict_probabilities"]
+__all__ = ["ExpectantPredictor", "Predictor", "even_window", "predict_probabilities"]
 
 Predictor = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """A network ready to run: Bx1xLxPxS image to BxCxLxPxS logits, which are the caller's to change."""
+
+
+class ExpectantPredictor(Protocol):
+    """A predictor that can be told what windows will come, so that it gets ready for them meanwhile."""
+
+    def __call__(self, windows: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """Map Bx1xLxPxS images to BxCxLxPxS logits."""
+
+    def expect(self, shape: tuple[int, ...]) -> None:
+        """Take note of the shape, Bx1xLxPxS, of the windows to come; this returns at once."""
 
 
 def even_window(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
 from discometry.core.records import CUBE_SHAPE, CUBE_SPACING_MM
+from discometry.sampling import box_that_meets, linear_within
 from discometry.signed_distance import signed_distance
 
 __all__ = [
@@ -103,15 +104,10 @@ class Placement:
         """Lay a field (n,) of the frame into a cube, 64x64x64."""
         step = (self.axes / self.sizes).T * _CUBE_SPACING / np.array(grid.spacing_mm)[:, None]
         offset = -((self.axes / self.sizes).T @ self.origin_mm) / grid.spacing_mm + grid.middle
-        laid: FloatArray = ndimage.affine_transform(
-            field.reshape(grid.shape),
-            step,
-            offset=offset - step @ _CUBE_MIDDLE,
-            output_shape=CUBE_SHAPE,
-            order=1,
-            mode="constant",
-            cval=-_CUT_MM,
-        )
+        start = offset - step @ _CUBE_MIDDLE
+        near = box_that_meets(grid.shape, step, start, CUBE_SHAPE)
+        laid = np.full(CUBE_SHAPE, -_CUT_MM)
+        laid[near] = linear_within(near, field.reshape(grid.shape), step, start, outside=-_CUT_MM)
         return laid
 
 

@@ -14,7 +14,7 @@ from discometry.core.volume import Grid, Volume
 from discometry.networks.runtime import Predictor, even_window, predict_probabilities
 from discometry.sampling import plane_within, sampler
 
-__all__ = ["SegmentConfig", "most_probable", "segment", "view_probabilities", "weigh_disc"]
+__all__ = ["SegmentConfig", "most_probable", "segment", "view_probabilities", "weigh_disc", "window_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +79,10 @@ def view_probabilities(
     """Give the weighed probabilities of every view of :func:`segment`, NxCxLxPxS, on its own voxels."""
     seen = np.stack([view.image.array for view in views])
     seen[1::2] = seen[1::2, ::-1].copy()
-    window = even_window(
-        seen.shape[1:], longest=config.longest, divisor=config.divisor, overlap=config.overlap
-    )
     probabilities = predict_probabilities(
         predictor,
         seen,
-        window=window,
+        window=window_of(seen.shape[1:], config),
         divisor=config.divisor,
         overlap=config.overlap,
         on_windows=on_windows,
@@ -93,6 +90,11 @@ def view_probabilities(
     probabilities[1::2] = probabilities[1::2, :, ::-1].copy()
     weigh_disc(probabilities, config.disc_cut)
     return probabilities
+
+
+def window_of(shape: tuple[int, ...], config: SegmentConfig) -> tuple[int, int, int]:
+    """Give the sides of the windows in which views of a shape, LxPxS, are seen."""
+    return even_window(shape, longest=config.longest, divisor=config.divisor, overlap=config.overlap)
 
 
 def weigh_disc(probabilities: NDArray[np.float32], disc_cut: float) -> None:

@@ -20,7 +20,7 @@ from discometry.core.anatomy import Tissue
 from discometry.core.errors import BundleError, InputError
 from discometry.core.scores import iou
 from discometry.io.bundle import Component, check_bundle_folder, write_component
-from discometry.networks.engine_torch import torch_predictor
+from discometry.networks.engine_torch import TorchPredictor
 from discometry.networks.runtime import even_window, predict_probabilities
 from discometry.networks.segmenter import build_segmenter, load_segmenter, segmenter_component
 from discometry.networks.segmenter_config import SegmenterConfig
@@ -294,7 +294,7 @@ def _predictions(
     network: nn.Module, scans: Iterable[Scan], config: SegmenterConfig
 ) -> Iterator[tuple[Scan, NDArray[np.float32]]]:
     """Give each scan, already at the network's spacing, with its tissue probabilities."""
-    predictor = torch_predictor(network, str(next(network.parameters()).device))
+    predictor = TorchPredictor(network, str(next(network.parameters()).device))
     for scan in scans:
         assert scan.image is not None  # whole_scan gives even a phantom its intensities
         window = even_window(scan.image.shape, longest=config.view, divisor=config.divisor, overlap=0.0)
