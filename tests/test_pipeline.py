@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from pathlib import Path
 
@@ -190,17 +189,51 @@ def noise() -> Volume:
     return Volume(grid, np.random.default_rng(0).rayleigh(30, grid.shape).astype(np.float32))
 
 
+def column(*, boxes: bool) -> Volume:
+    """Spheres, or boxes, one above the other as vertebrae are."""
+    grid = Grid.from_spacing((40, 180, 220), (2.0, 1.0, 1.0))
+    array = np.random.default_rng(0).normal(10, 2, grid.shape)
+    points = grid.to_world(np.stack(np.indices(grid.shape), axis=-1).astype(float))
+    for number in range(6):
+        if boxes:
+            array[10:30, 70:105, 20 + 34 * number : 46 + 34 * number] += 80
+        else:
+            array[np.linalg.norm(points - (39, 90, 40 + 24 * number), axis=-1) < 10] += 80
+    return Volume(grid, array.astype(np.float32))
+
+
 @pytest.mark.parametrize("image", [spheres(), noise()], ids=["spheres", "noise"])
 def test_an_image_without_a_spine_is_refused(models: Models, image: Volume) -> None:
     with pytest.raises(DiscometryError, match=r"no lumbar spine|no disc"):
         analyse_image("none", image, models)
 
 
-@pytest.mark.parametrize("axis", [1, 2], ids=["back to front", "upside down"])
-def test_a_spine_that_lies_wrongly_is_refused_or_flagged(models: Models, axis: int) -> None:
+@pytest.mark.parametrize("boxes", [True, False], ids=["boxes", "spheres"])
+def test_a_column_that_is_no_spine_is_refused_or_doubted(models: Models, boxes: bool) -> None:
+    assert refused_or_doubted(column(boxes=boxes), models)
+
+
+def refused_or_doubted(image: Volume, models: Models) -> bool:
+    """Whether an image is refused, or all its discs carry the flag that doubts how it lies."""
+    try:
+        discs = analyse_image("turned", image, models).result.discs
+    except (InputError, LabelError):
+        return True
+    return all("doubtful_orientation" in disc.flags for disc in discs)
+
+
+@pytest.mark.parametrize("axes", [(1,), (2,), (1, 2)], ids=["back to front", "upside down", "both"])
+def test_a_spine_that_lies_wrongly_is_refused_or_doubted(models: Models, axes: tuple[int, ...]) -> None:
     phantom = sample_phantom(11, n_discs=5)
     image = render_mri(phantom, phantom_grid(phantom, spacing_mm=(4.0, 0.8, 0.8)), seed=2)
-    turned = image.with_array(np.flip(image.array, axis))
-    with contextlib.suppress(InputError, LabelError):
-        discs = analyse_image("turned", turned, models).result.discs
-        assert all("ambiguous_level" in item.flags for item in discs)
+    assert not refused_or_doubted(image, models)
+    assert refused_or_doubted(image.with_array(np.flip(image.array, axes)), models)
+
+
+@pytest.mark.parametrize("axes", [(1,), (2,), (1, 2)], ids=["back to front", "upside down", "both"])
+def test_a_real_spine_that_lies_wrongly_is_refused_or_doubted(
+    shared_data: Path, models: Models, axes: tuple[int, ...]
+) -> None:
+    image = read_image(shared_data / "fastcleverseg" / "images_iso" / "11.nii.gz").oriented()
+    assert not refused_or_doubted(image, models)
+    assert refused_or_doubted(image.with_array(np.flip(image.array, axes)), models)

@@ -1,8 +1,8 @@
 """One study through every stage. Read this page first.
 
-    image -> prepare -> locate -> prepare -> segment -> separate -> measure  -> StudyResult
-             coarse     region    fine, there                    -> encode   ->
-                                                                 -> classify ->
+    image -> prepare -> locate -> prepare -> segment -> separate -> measure -> judge -> StudyResult
+             coarse     region    fine, there                    -> encode           ->
+                                                                 -> classify         ->
 
 A bare mask enters at ``separate``. Nothing here touches the disk; ``study.py`` reads and writes around it.
 """
@@ -29,6 +29,7 @@ from discometry.networks.shape_models import load_shape_model
 from discometry.stages.classify import classify, features
 from discometry.stages.encode import encode
 from discometry.stages.intensity import intensity
+from discometry.stages.judge import JudgeConfig, judge
 from discometry.stages.locate import LocateConfig, locate
 from discometry.stages.measure import lordosis, measure
 from discometry.stages.prepare import PrepareConfig, prepare
@@ -132,7 +133,7 @@ def analyse_image(study: str, image: Volume, models: Models, *, progress: Progre
         tissue = segment(views, segmenter, segment_config(config), on_windows=on_windows).tissue
     with watch.stage("separate"):
         spine = separate(tissue, SeparateConfig(convention="tissue"))
-    return _describe(study, image, spine, models, watch)
+    return _describe(study, image, spine, models, watch, JudgeConfig())
 
 
 def segment_config(network: SegmenterConfig) -> SegmentConfig:
@@ -186,13 +187,16 @@ def analyse_mask(
     watch = Watch(progress)
     with watch.stage("separate"):
         spine = separate(mask, SeparateConfig(convention=convention))
-    return _describe(study, image, spine, models, watch)
+    return _describe(study, image, spine, models, watch, JudgeConfig(least_canal_mm=0.0))
 
 
-def _describe(study: str, image: Volume | None, spine: Spine, models: Models, watch: Watch) -> Analysis:
+def _describe(
+    study: str, image: Volume | None, spine: Spine, models: Models, watch: Watch, judging: JudgeConfig
+) -> Analysis:
     """Turn separated discs into numbers."""
     with watch.stage("measure"):
         geometries = [measure(disc, spine.vertebrae) for disc in spine.discs]
+        of_all = judge(spine, geometries, judging)
     with watch.stage("encode"):
         encodings = encode(spine.discs, models.shape_coder())
     with watch.stage("classify"):
@@ -206,7 +210,7 @@ def _describe(study: str, image: Volume | None, spine: Spine, models: Models, wa
             geometry,
             encoding,
             probability,
-            flags_of(disc, geometry, encoding),
+            (*of_all, *flags_of(disc, geometry, encoding)),
             z_scores(disc.level, geometry),
             signal,
             contributions,

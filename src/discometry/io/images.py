@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from discometry.core.errors import GridError, InputError, LabelError, OutputError
 from discometry.core.volume import Grid, Volume
@@ -25,6 +27,10 @@ __all__ = [
 ]
 
 _WRITTEN = (".mha", ".nii", ".nii.gz", ".nrrd")
+_MOST_LABELS = 64
+"""An image of no more values, all whole numbers, is a segmentation .."""
+_LEAST_VOXELS_TO_JUDGE = 10_000
+""".. unless it is as small as a test's."""
 _READER = {
     **dict.fromkeys((".mha", ".mhd"), "MetaImageIO"),
     **dict.fromkeys((".nii", ".gz"), "NiftiImageIO"),
@@ -109,7 +115,7 @@ def read_mask(path: Path) -> Volume:
 
 
 def check_image(volume: Volume, *, name: str = "the image") -> None:
-    """Refuse an image that has nothing to segment: NaN or infinite values, or one value throughout.
+    """Refuse an image that has nothing to segment: NaN or infinite values, or few values, as labels are.
 
     Raises
     ------
@@ -129,6 +135,23 @@ def check_image(volume: Volume, *, name: str = "the image") -> None:
             expected="an MRI with contrast",
             action="check that the right file was given",
         )
+    labels = _labels_in(array)
+    if labels and array.size >= _LEAST_VOXELS_TO_JUDGE:
+        raise InputError(
+            f"{name} has {labels} different values, all whole numbers, as a segmentation has",
+            expected="an MRI",
+            action="give the MRI, or the segmentation with --mask",
+        )
+
+
+def _labels_in(array: NDArray[Any]) -> int:
+    """Count the values of what may be a segmentation; 0 if they are too many, or no whole numbers."""
+    values = np.zeros(0)
+    for part in (array[:: max(1, len(array) // 8)], array):  # a few slices show the many values of an MRI
+        values = np.unique(part)
+        if values.size > _MOST_LABELS or not (values == np.rint(values)).all():
+            return 0
+    return int(values.size)
 
 
 def check_mask(volume: Volume, *, name: str = "the mask") -> None:

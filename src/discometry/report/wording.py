@@ -256,6 +256,17 @@ _FLAGS = {
         "one off.",
         quality=False,
     ),
+    "doubtful_orientation": FlagMeaning(
+        "Orientation in doubt",
+        "The discs are not higher in front than behind, and the more so the lower they are, as those of most "
+        "lumbar spines, or hardly a canal was seen behind them. See on the pictures whether the file says "
+        "rightly which way is up and back.",
+    ),
+    "unusual_size": FlagMeaning(
+        "Size in doubt",
+        "The discs are wider, narrower, closer together or farther apart than those of most adults. See "
+        "whether the file's voxel sizes are right.",
+    ),
     "missing_below": FlagMeaning(
         "Disc missing below",
         "The step to the disc below has room for one more, which was not found; its level was left out.",
