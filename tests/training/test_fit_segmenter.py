@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +78,34 @@ def test_held_out_patients_take_no_part(tmp_path: Path) -> None:
     assert card.config["validated_on"] in (["0_t2"], ["2_t2"])
     assert card.config["held_out"] == ["1"]
     assert card.config["steps"] == 1
+
+
+TWO = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import torch
+torch.set_num_threads(1)
+import test_fit_segmenter as t
+
+if __name__ == "__main__":
+    config = t.training(1)
+    config = replace(config, loop=replace(config.loop, devices=2), phantoms=1)
+    t.fit_segmenter(None, Path("bundle"), Path("run"), config)
+"""
+
+
+def test_two_devices_train_and_validate_together(tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(TWO.format(tests=str(Path(__file__).parent)))
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    card = read_bundle(tmp_path / "bundle").component("segmenter").config
+    assert (card["epochs"], card["steps"]) == (1, 2)  # four batches: two each
+    assert 0 <= card["validation_iou"] <= 1
 
 
 def test_starts_from_trained_weights_of_the_same_build_only(tmp_path: Path) -> None:

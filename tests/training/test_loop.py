@@ -110,6 +110,18 @@ def test_fit_learns_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert_same(weights(result), dict(model.state_dict()))
 
 
+def test_validation_is_given_the_network_itself_at_full_precision(tmp_path: Path) -> None:
+    seen: list[nn.Module] = []
+
+    def watched(model: nn.Module) -> float:
+        seen.append(model)
+        return score(model)
+
+    model = network()
+    fit(model, loss, batches, watched, tmp_path, LoopConfig(epochs=1, accelerator="cpu"))
+    assert seen == [model]
+
+
 def test_history_csv_and_picture(tmp_path: Path) -> None:
     result = fit(network(), loss, batches, score, tmp_path, CPU)
     with (tmp_path / "history.csv").open() as file:

@@ -137,7 +137,8 @@ def fit(
         epoch is asked for. From a sequence only the batches needed are taken, so that resuming and several
         devices cost nothing; another iterable is read through.
     validate
-        Gives the validation IoU of the network, which is in evaluation mode; gradients are off.
+        Gives the validation IoU of the network itself, which is in evaluation mode and in the precision of
+        its weights; gradients are off.
     out
         Folder of the training, made where absent.
     config
@@ -264,8 +265,9 @@ class _Run:
 
     def _validate(self, validate: Callable[[nn.Module], float]) -> float:
         self.model.eval()
+        # Not the wrapped one: with several devices that one cannot be copied, and it is no network to keep.
         with torch.no_grad():
-            value = float(validate(self.model))
+            value = float(validate(self.plain))
         return float(self.fabric.broadcast(value))
 
     def _close(self, progress: Progress, val_iou: float, rate: float, clock: float) -> Progress:
