@@ -66,7 +66,8 @@ def recolour(image: FloatArray, target: LabelArray, rng: np.random.Generator) ->
     if rng.random() < 0.3:
         shift = np.zeros(256, dtype=np.float32)
         shift[: len(Tissue)] = rng.normal(0, 0.4, len(Tissue)) * image.std()
-        shift[MAYBE_SACRUM] = shift[Tissue.BACKGROUND]  # no step where a mask stops knowing one from the other
+        # No step where a mask stops telling background from sacrum.
+        shift[MAYBE_SACRUM] = shift[Tissue.BACKGROUND]
         image = image + ndimage.gaussian_filter(shift[target], 0.7)
     return image
 
