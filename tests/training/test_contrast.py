@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from discometry.core.anatomy import Tissue
 from discometry.core.phantom_anatomy import Structure
 from discometry.core.phantom_paint import DISC_CODE
 from discometry.training.contrast import colour_codes, degrade, recolour, smooth_noise, textured
+from discometry.training.scans import MAYBE_SACRUM
 
 
 def test_every_disc_has_a_nucleus_of_its_own_brightness() -> None:
@@ -39,3 +41,19 @@ def test_flaws_keep_shape_and_finite_values(seed: int) -> None:
     ):
         assert changed.shape == image.shape
         assert np.isfinite(changed).all()
+
+
+def test_what_may_be_sacrum_is_shifted_as_background_is() -> None:
+    image = np.random.default_rng(0).standard_normal((6, 20, 20)).astype(np.float32)
+    target = np.zeros(image.shape, dtype=np.uint8)
+    unsure, disc = target.copy(), target.copy()
+    unsure[:, :, :10] = MAYBE_SACRUM
+    disc[:, :, :10] = Tissue.DISC
+    shifted = 0
+    for seed in range(12):
+        changed, same, other = (
+            recolour(image, labels, np.random.default_rng(seed)) for labels in (target, unsure, disc)
+        )
+        np.testing.assert_allclose(same, changed, atol=1e-6)
+        shifted += not np.array_equal(other, changed)
+    assert shifted > 0

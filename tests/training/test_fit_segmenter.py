@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from discometry.core.anatomy import Tissue
-from discometry.core.errors import BundleError
+from discometry.core.errors import BundleError, InputError
 from discometry.core.phantom import phantom_grid, render_discs, render_mri, sample_phantom
 from discometry.io.bundle import read_bundle
 from discometry.io.images import write_volume
 from discometry.networks.segmenter import build_segmenter, load_segmenter
 from discometry.networks.segmenter_config import SegmenterConfig
+from discometry.training import fit_segmenter as module
 from discometry.training.fit_segmenter import (
     PRESETS,
     SegmenterTraining,
@@ -76,6 +79,57 @@ def test_held_out_patients_take_no_part(tmp_path: Path) -> None:
     assert card.config["validated_on"] in (["0_t2"], ["2_t2"])
     assert card.config["held_out"] == ["1"]
     assert card.config["steps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "loop", "word"),
+    [
+        ({"held_out": ("1",)}, {}, "no scan of '1' to hold out"),
+        ({"phantoms": 0}, {}, "no scan to train on"),
+        ({}, {"accelerator": "nonsense"}, "accelerator 'nonsense'"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_phantoms_are_drawn(
+    options: dict[str, object],
+    loop: dict[str, str],
+    word: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "phantom_scans", None)
+    config = replace(training(1), **options)  # type: ignore[arg-type]
+    config = replace(config, loop=replace(config.loop, **loop))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=word):
+        fit_segmenter(None, tmp_path / "bundle", tmp_path / "run", config)
+    assert not any(tmp_path.iterdir())
+
+
+TWO = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import torch
+torch.set_num_threads(1)
+import test_fit_segmenter as t
+
+if __name__ == "__main__":
+    config = t.training(1)
+    config = replace(config, loop=replace(config.loop, devices=2), phantoms=1)
+    t.fit_segmenter(None, Path("bundle"), Path("run"), config)
+"""
+
+
+def test_two_devices_train_and_validate_together(tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(TWO.format(tests=str(Path(__file__).parent)))
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    card = read_bundle(tmp_path / "bundle").component("segmenter").config
+    assert (card["epochs"], card["steps"]) == (1, 2)  # four batches: two each
+    assert 0 <= card["validation_iou"] <= 1
 
 
 def test_starts_from_trained_weights_of_the_same_build_only(tmp_path: Path) -> None:

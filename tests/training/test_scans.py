@@ -7,7 +7,9 @@ import pytest
 
 from discometry.core.anatomy import Tissue
 from discometry.core.errors import InputError
+from discometry.core.phantom import phantom_grid, render_discs, sample_phantom
 from discometry.core.volume import Grid, Volume
+from discometry.io.images import write_volume
 from discometry.training.scans import (
     MAYBE_SACRUM,
     Scan,
@@ -58,6 +60,25 @@ def test_background_below_the_lowest_disc_may_be_sacrum_unless_the_mask_knows_it
     assert set(np.unique(tissue_of_mask(mask))) == {0, 1, 3, int(Tissue.SACRUM)}
 
 
+@pytest.mark.parametrize("flaw", ["none", "speck", "fragment", "bridge"])
+def test_discs_without_names_begin_the_sacrum_where_named_ones_do(flaw: str) -> None:
+    phantom = sample_phantom(3, n_discs=5)
+    named = render_discs(phantom, phantom_grid(phantom, spacing_mm=(2.0, 1.0, 1.0))).oriented()
+    unnamed = (named.array > 0).astype(np.uint8)
+    middles = [np.argwhere(named.array == label).mean(axis=0).round().astype(int) for label in (201, 202)]
+    (i, j, k), (_, _, above) = middles
+    if flaw == "speck":
+        unnamed[i : i + 2, j, :2] = 1
+    elif flaw == "fragment":
+        unnamed[i : i + 2][named.array[i : i + 2] == 201] = 0
+    elif flaw == "bridge":
+        unnamed[i, j - 1 : j + 1, k:above] = 1
+    truth = tissue_of_mask(named) == MAYBE_SACRUM
+    found = tissue_of_mask(Volume(named.grid, unnamed)) == MAYBE_SACRUM
+    tops = [int(np.flatnonzero(array.any(axis=(0, 1))).max()) for array in (truth, found)]
+    assert abs(tops[0] - tops[1]) <= (0 if flaw in ("none", "speck") else 2), tops  # voxels of 1 mm
+
+
 def test_a_scan_has_intensities_or_codes() -> None:
     tissue = np.zeros((2, 2, 2), dtype=np.uint8)
     with pytest.raises(InputError, match="neither"):
@@ -67,6 +88,30 @@ def test_a_scan_has_intensities_or_codes() -> None:
 def test_folder_without_pairs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no image with a mask"):
         read_scans(tmp_path, spacing_mm=SPACING)
+
+
+def test_folder_that_does_not_exist_is_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the folder '.*nowhere' does not exist"):
+        read_scans(tmp_path / "nowhere", spacing_mm=SPACING)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file' is no folder"):
+        read_scans(tmp_path / "file", spacing_mm=SPACING)
+
+
+def test_patients_held_out_are_not_read_and_must_be_there(tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    array = np.zeros((4, 12, 30), dtype=np.uint8)
+    array[:, 2:8, 10:13] = 201
+    volume = Volume(Grid.from_spacing(array.shape, SPACING), array)
+    for patient in (1, 2, 3):
+        for kind in ("images", "masks"):
+            write_volume(volume, tmp_path / kind / f"{patient}_t2.nii.gz")
+    (tmp_path / "images" / "2_t2.nii.gz").write_text("no image")
+    scans = read_scans(tmp_path, spacing_mm=SPACING, held_out=("2",))
+    assert [scan.patient for scan in scans] == ["1", "3"]
+    with pytest.raises(InputError, match="no scan of '002', '01' to hold out; expected some of 1, 2, 3"):
+        read_scans(tmp_path, spacing_mm=SPACING, held_out=("01", "002", "3"))
 
 
 def test_real_slabs_are_read_with_their_tissues(shared_data: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from discometry.core.anatomy import Tissue
 from discometry.core.phantom_anatomy import Structure
 from discometry.core.phantom_mri import CONTRASTS
 from discometry.core.phantom_paint import DISC_CODE, MARROW_CODE, structure_of_code
+from discometry.training.scans import MAYBE_SACRUM
 
 __all__ = ["colour_codes", "degrade", "recolour", "textured"]
 
@@ -65,6 +66,8 @@ def recolour(image: FloatArray, target: LabelArray, rng: np.random.Generator) ->
     if rng.random() < 0.3:
         shift = np.zeros(256, dtype=np.float32)
         shift[: len(Tissue)] = rng.normal(0, 0.4, len(Tissue)) * image.std()
+        # No step where a mask stops telling background from sacrum.
+        shift[MAYBE_SACRUM] = shift[Tissue.BACKGROUND]
         image = image + ndimage.gaussian_filter(shift[target], 0.7)
     return image
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,18 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from discometry.core.anatomy import DISC_LABEL_BASE, Tissue, detect_convention
+from discometry.core.anatomy import DISC_LABEL_BASE, Convention, Tissue, detect_convention
 from discometry.core.errors import InputError
 from discometry.core.phantom import phantom_grid, sample_phantom
 from discometry.core.phantom_anatomy import TISSUE_OF, Structure
 from discometry.core.phantom_paint import paint, structure_of_code
 from discometry.core.volume import Volume
+from discometry.disc_parts import connected_parts, cut_apart, joined
 from discometry.io.headers import has_suffix
 from discometry.io.images import check_image, check_same_grid, read_image, read_mask
 from discometry.sampling import smoothing_sigma
 from discometry.stages.prepare import PrepareConfig, normalise
+from discometry.stages.separate import SeparateConfig
 
-__all__ = ["IGNORED", "MAYBE_SACRUM", "Scan", "phantom_scans", "read_scans", "split_patients"]
+__all__ = [
+    "IGNORED",
+    "MAYBE_SACRUM",
+    "Scan",
+    "check_held_out",
+    "phantom_scans",
+    "read_scans",
+    "split_patients",
+]
 
 IGNORED = 255
 """Target value of voxels that lie outside the scan and count in no loss."""
@@ -56,21 +66,25 @@ class Scan:
             )
 
 
-def read_scans(folder: Path, *, spacing_mm: tuple[float, float, float]) -> list[Scan]:
+def read_scans(
+    folder: Path, *, spacing_mm: tuple[float, float, float], held_out: Collection[str] = ()
+) -> list[Scan]:
     """Read ``folder/images/*`` with the masks of the same names in ``folder/masks``.
 
     Voxels stay those of the file; intensities are normalised, and smoothed so that they can be sampled at
-    ``spacing_mm``. The patient is the file name up to its first underscore, as SPIDER names files.
+    ``spacing_mm``. The patient is the file name up to its first underscore, as SPIDER names files;
+    patients ``held_out`` are not read.
 
     Raises
     ------
     InputError
-        If the folder holds no image that has a mask.
+        If the folder does not exist or holds no image that has a mask, or none of a patient held out.
     """
+    files = _paired(folder)
+    check_held_out(held_out, {_patient(path) for path, _ in files})
     scans = []
-    for path in sorted((folder / "images").glob("*")):
-        mask_path = folder / "masks" / path.name
-        if not (has_suffix(path) and mask_path.is_file()):
+    for path, mask_path in files:
+        if _patient(path) in held_out:
             continue
         image, mask = read_image(path), read_mask(mask_path)
         check_image(image, name=f"'{path}'")
@@ -81,14 +95,51 @@ def read_scans(folder: Path, *, spacing_mm: tuple[float, float, float]) -> list[
         sigma = smoothing_sigma(np.array(spacing_mm) / np.array(spacing))
         array = ndimage.gaussian_filter(array, sigma, mode="nearest")
         name = path.name.split(".")[0]
-        scans.append(Scan(name, name.split("_")[0], spacing, tissue_of_mask(mask.oriented()), image=array))
-    if not scans:
+        scans.append(Scan(name, _patient(path), spacing, tissue_of_mask(mask.oriented()), image=array))
+    return scans
+
+
+def _paired(folder: Path) -> list[tuple[Path, Path]]:
+    """Find the images that have a mask, with these, in the order of their names."""
+    if not folder.is_dir():
+        raise InputError(
+            f"'{folder}' is no folder" if folder.exists() else f"the folder '{folder}' does not exist",
+            expected="images/NAME.mha with masks/NAME.mha in it",
+            action="give another folder, or the word phantom",
+        )
+    images = sorted(path for path in (folder / "images").glob("*") if has_suffix(path))
+    files = [(path, folder / "masks" / path.name) for path in images]
+    files = [(path, mask) for path, mask in files if mask.is_file()]
+    if not files:
         raise InputError(
             f"no image with a mask in {folder}",
             expected="images/NAME.mha with masks/NAME.mha",
             action="give a folder laid out as SPIDER",
         )
-    return scans
+    return files
+
+
+def _patient(path: Path) -> str:
+    return path.name.split(".")[0].split("_")[0]
+
+
+def check_held_out(held_out: Collection[str], patients: Collection[str]) -> None:
+    """Refuse to hold out patients that the data does not have.
+
+    Raises
+    ------
+    InputError
+        If one of them is not among the patients.
+    """
+    unknown = sorted(set(held_out) - set(patients))
+    if unknown:
+        known = sorted(patients)
+        listed = f"some of {', '.join(known[:12])}{' ..' if len(known) > 12 else ''}"
+        raise InputError(
+            f"no scan of {', '.join(map(repr, unknown))} to hold out",
+            expected=listed if known else "no patient held out where phantoms train alone",
+            action="name patients as their files are named up to the first underscore",
+        )
 
 
 def tissue_of_mask(mask: Volume) -> LabelArray:
@@ -108,13 +159,31 @@ def tissue_of_mask(mask: Volume) -> LabelArray:
     tissue = np.zeros(mask.array.shape, dtype=np.uint8)
     for kind, values in classes.items():
         tissue[np.isin(mask.array, list(values))] = kind
-    discs = np.flatnonzero((tissue == Tissue.DISC).any(axis=(0, 1)))
-    if discs.size and not np.isin(present, list(convention.sacrum)).any():
-        named = [value for value in present if value in classes[Tissue.DISC]]
-        lowest = min(float(np.argwhere(mask.array == value)[:, 2].mean()) for value in named)
-        below = tissue[:, :, : int(lowest) + 1]
+    discs = [int(value) for value in present if value in classes[Tissue.DISC]]
+    if discs and not np.isin(present, list(convention.sacrum)).any():
+        below = tissue[:, :, : int(_lowest_middle(mask, discs, convention)) + 1]
         below[below == Tissue.BACKGROUND] = MAYBE_SACRUM
     return tissue
+
+
+def _lowest_middle(mask: Volume, values: Sequence[int], convention: Convention) -> float:
+    """Give the height of the lowest disc's middle, voxels: of a named value, or of a part of unnamed ones.
+
+    Small parts are none, fragments in one plane are one disc, and what holds two discs is cut.
+    """
+    if convention.names_levels:
+        return min(float(np.argwhere(mask.array == value)[:, 2].mean()) for value in values)
+    config = SeparateConfig()
+    parts = connected_parts(mask, dict.fromkeys(values, 1), 0.0, corners=False)
+    least = config.least_share * max(part.volume_mm3 for part in parts)
+    parts = joined(
+        [part for part in parts if part.volume_mm3 >= least],
+        mask.grid,
+        within_mm=config.join_mm,
+        reach_mm=config.join_reach_mm,
+    )
+    parts = cut_apart(sorted(parts, key=lambda part: part.middle[2]), spread_mm=config.merged_spread_mm)
+    return min(float(part.voxels[:, 2].mean()) for part in parts)
 
 
 def phantom_scans(count: int, *, seed: int, spacing_mm: tuple[float, float, float]) -> list[Scan]:
