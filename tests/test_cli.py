@@ -303,6 +303,18 @@ def test_training_without_data_is_one_line(
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_training_on_a_folder_that_does_not_exist_says_so(
+    preset: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    call = ["train", "segmenter", str(tmp_path / "nowhere"), "--out", str(tmp_path / "models")]
+    assert main([*call, "--preset", preset]) == 2
+    printed = capfd.readouterr().err
+    assert printed.count("\n") == 1
+    assert "nowhere' does not exist" in printed
+    assert not any(tmp_path.iterdir())
+
+
 def test_classifier_needs_gradings(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "classifier", "phantom", "--out", str(tmp_path / "models")]) == 2
     assert "radiological_gradings.csv" in capfd.readouterr().err
@@ -325,6 +337,9 @@ def test_no_latents_are_refused_and_not_taken_for_the_default(
         (["--steps-per-epoch", "0"], "steps_per_epoch = 0"),
         (["--accelerator", "nonsense"], "accelerator"),
         (["--epochs", "0"], "epochs = 0"),
+        (["--precision", "foo"], "precision = 'foo'"),
+        (["--time-limit-min", "-5"], "--time-limit-min -5"),
+        (["--held-out", "01"], "no scan of '01' to hold out"),
     ],
 )
 def test_wrong_training_options_are_one_line(

@@ -66,7 +66,7 @@ class TrainSegmenter(_NetworkTraining):
     start_from: Path | None = None
     """Bundle whose network of the same preset to start from."""
     held_out: tuple[str, ...] = ()
-    """Patients to leave out, to test on."""
+    """Patients to leave out, to test on, as their files are named up to the first underscore."""
     steps_per_epoch: int | None = None
     """Batches that make one epoch; default: the preset's."""
     batch: int | None = None
@@ -172,6 +172,12 @@ class Train:
 def _loop(command: _NetworkTraining, default: LoopConfig) -> LoopConfig:
     """Put a command's options in place of the model's own."""
     limit = command.time_limit_min
+    if limit is not None and not limit >= 0:
+        raise DiscometryError(
+            f"--time-limit-min {limit:g}",
+            expected="0 or more minutes",
+            action="give more, or leave it out for no limit",
+        )
     return replace(
         default,
         epochs=default.epochs if command.epochs is None else command.epochs,

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from discometry.core.anatomy import Tissue
-from discometry.core.errors import BundleError
+from discometry.core.errors import BundleError, InputError
 from discometry.core.phantom import phantom_grid, render_discs, render_mri, sample_phantom
 from discometry.io.bundle import read_bundle
 from discometry.io.images import write_volume
 from discometry.networks.segmenter import build_segmenter, load_segmenter
 from discometry.networks.segmenter_config import SegmenterConfig
+from discometry.training import fit_segmenter as module
 from discometry.training.fit_segmenter import (
     PRESETS,
     SegmenterTraining,
@@ -78,6 +79,29 @@ def test_held_out_patients_take_no_part(tmp_path: Path) -> None:
     assert card.config["validated_on"] in (["0_t2"], ["2_t2"])
     assert card.config["held_out"] == ["1"]
     assert card.config["steps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "loop", "word"),
+    [
+        ({"held_out": ("1",)}, {}, "no scan of '1' to hold out"),
+        ({"phantoms": 0}, {}, "no scan to train on"),
+        ({}, {"accelerator": "nonsense"}, "accelerator 'nonsense'"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_phantoms_are_drawn(
+    options: dict[str, object],
+    loop: dict[str, str],
+    word: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "phantom_scans", None)
+    config = replace(training(1), **options)  # type: ignore[arg-type]
+    config = replace(config, loop=replace(config.loop, **loop))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=word):
+        fit_segmenter(None, tmp_path / "bundle", tmp_path / "run", config)
+    assert not any(tmp_path.iterdir())
 
 
 TWO = """

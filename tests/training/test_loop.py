@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from discometry.core.errors import DiscometryError, InputError, OutputError
-from discometry.training.loop import EpochRecord, FitResult, LoopConfig, fit
+from discometry.training.loop import EpochRecord, FitResult, LoopConfig, check_devices, fit
 
 CPU = LoopConfig(epochs=8, patience=8, learning_rate=0.05, accelerator="cpu")
 
@@ -293,11 +293,30 @@ def test_an_epoch_without_batches_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"epochs": 0}, {"patience": 0}, {"devices": 0}, {"seed": -1}, {"learning_rate": 0.0}]
+    "options",
+    [
+        {"epochs": 0},
+        {"patience": 0},
+        {"devices": 0},
+        {"seed": -1},
+        {"learning_rate": 0.0},
+        {"precision": "foo"},
+        {"time_limit_s": -300.0},
+        {"time_limit_s": float("nan")},
+    ],
 )
-def test_options_that_make_no_sense_are_refused(options: dict[str, float]) -> None:
+def test_options_that_make_no_sense_are_refused(options: dict[str, float | str]) -> None:
     with pytest.raises(InputError, match=next(iter(options))):
         LoopConfig(**options)  # type: ignore[arg-type]
+
+
+def test_devices_that_are_not_here_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_devices(CPU)
+    with pytest.raises(InputError, match="accelerator 'tpu'"):
+        check_devices(LoopConfig(accelerator="tpu"))
+    monkeypatch.setattr("lightning_fabric.accelerators.cuda.num_cuda_devices", lambda: 1)
+    with pytest.raises(InputError, match="accelerator 'cuda' with 9 device"):
+        check_devices(LoopConfig(accelerator="cuda", devices=9))
 
 
 def test_a_folder_of_another_training_is_refused(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from discometry.networks.autoencoder import (
 )
 from discometry.training.disc_cubes import PhantomCubes, cubes_of_masks, phantom_cubes
 from discometry.training.latent_order import order_latents, radius_quantiles
-from discometry.training.loop import FitResult, LoopConfig, fit
+from discometry.training.loop import FitResult, LoopConfig, check_devices, fit
 from discometry.training.shape_card import shape_card
 
 __all__ = ["AutoencoderTraining", "fit_autoencoder", "reconstruction_loss", "train_autoencoder"]
@@ -80,6 +80,7 @@ def fit_autoencoder(
     """
     config = config or AutoencoderTraining()
     check_bundle_folder(bundle)
+    check_devices(config.loop)
     seed = config.loop.seed
     discs = (
         phantom_cubes(PhantomCubes(discs=config.discs, seed=seed)) if data is None else cubes_of_masks(data)

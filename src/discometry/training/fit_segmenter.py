@@ -24,10 +24,17 @@ from discometry.networks.engine_torch import TorchPredictor
 from discometry.networks.runtime import even_window, predict_probabilities
 from discometry.networks.segmenter import build_segmenter, load_segmenter, segmenter_component
 from discometry.networks.segmenter_config import SegmenterConfig
-from discometry.training.loop import LoopConfig, fit
+from discometry.training.loop import LoopConfig, check_devices, fit
 from discometry.training.losses import dice_binary_cross_entropy, dice_cross_entropy
 from discometry.training.patches import PatchConfig, draw_patch, whole_scan
-from discometry.training.scans import IGNORED, Scan, phantom_scans, read_scans, split_patients
+from discometry.training.scans import (
+    IGNORED,
+    Scan,
+    check_held_out,
+    phantom_scans,
+    read_scans,
+    split_patients,
+)
 
 __all__ = ["PRESETS", "SegmenterTraining", "disc_iou", "fit_segmenter", "volume_keeping_cut"]
 
@@ -127,28 +134,28 @@ def fit_segmenter(
     Raises
     ------
     InputError
-        If there is nothing to train on.
+        If there is nothing to train on, the data has not a patient held out, or a device is not here.
     BundleError
         If the network to start from is of another build.
     OutputError
         If the bundle cannot be written.
     """
     check_bundle_folder(bundle)
+    check_devices(config.loop)
     network = _first_network(config, start)
     spacing = config.network.spacing_mm
-    real = read_scans(data, spacing_mm=spacing) if data else []
-    real = [scan for scan in real if scan.patient not in config.held_out]
+    real = _real_scans(data, config)
     train_real, valid = split_patients(real, part=config.validation_part, seed=config.loop.seed)
-    held = 2 if config.phantoms or not real else 0
-    drawn = phantom_scans(config.phantoms + held, seed=config.loop.seed, spacing_mm=spacing)
-    phantoms, held_phantoms = drawn[: config.phantoms], drawn[config.phantoms :]
-    sources = [source for source in (train_real, phantoms) if source]
-    if not sources:
+    if not (train_real or config.phantoms):
         raise InputError(
             "no scan to train on beside those that validate",
             expected="scans of two patients, or a phantom",
             action="give more patients, or raise the number of phantoms",
         )
+    held = 2 if config.phantoms or not real else 0
+    drawn = phantom_scans(config.phantoms + held, seed=config.loop.seed, spacing_mm=spacing)
+    phantoms, held_phantoms = drawn[: config.phantoms], drawn[config.phantoms :]
+    sources = [source for source in (train_real, phantoms) if source]
     validation = [whole_scan(scan, spacing) for scan in [*valid, *held_phantoms]]
     result = fit(
         network,
@@ -176,6 +183,14 @@ def fit_segmenter(
         held_out=list(config.held_out),
     )
     return write_component(bundle, component)
+
+
+def _real_scans(data: Path | None, config: SegmenterTraining) -> list[Scan]:
+    """Read the scans that take part."""
+    if data is None:
+        check_held_out(config.held_out, ())
+        return []
+    return read_scans(data, spacing_mm=config.network.spacing_mm, held_out=config.held_out)
 
 
 def _first_network(config: SegmenterTraining, start: Component | None) -> nn.Module:

@@ -1,14 +1,15 @@
-"""The history of a training: one record an epoch, as a table and as a picture."""
+"""The history of a training: one record an epoch, as a table, as a picture and as a bar that grows."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 
-__all__ = ["EpochRecord", "Progress", "history_csv", "loss_png"]
+__all__ = ["EpochRecord", "Progress", "epoch_bar", "history_csv", "loss_png"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +79,30 @@ def loss_png(history: Sequence[EpochRecord]) -> bytes:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     return picture.getvalue()
+
+
+@contextlib.contextmanager
+def epoch_bar(epochs: int, *, shown: bool) -> Iterator[Callable[[Progress], None]]:
+    """Show a progress bar over the epochs, if it is to be shown; give the function that moves it."""
+    if not shown:
+        yield lambda progress: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("training", total=epochs)
+
+        def advance(progress: Progress) -> None:
+            last, best = progress.history[-1], progress.best or progress.history[-1]
+            text = f"loss {last.train_loss:.4f}  IoU {last.val_iou:.4f}  best {best.val_iou:.4f}"
+            bar.update(task, completed=progress.epoch, description=text)
+
+        yield advance

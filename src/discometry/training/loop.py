@@ -7,7 +7,6 @@ on from the checkpoint and ends with the same weights as a run that was left alo
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import sys
@@ -20,6 +19,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from discometry.core.errors import DiscometryError, InputError, OutputError
@@ -30,14 +30,16 @@ from discometry.training.checkpoint import (
     write_checkpoint,
     write_weights,
 )
-from discometry.training.history import EpochRecord, Progress, history_csv, loss_png
+from discometry.training.history import EpochRecord, Progress, epoch_bar, history_csv, loss_png
 
-__all__ = ["EpochRecord", "FitResult", "LoopConfig", "fit"]
+__all__ = ["EpochRecord", "FitResult", "LoopConfig", "check_devices", "fit"]
 
 Batch = TypeVar("Batch")
 Stop = Literal["epochs", "patience", "time", "enough"]
 
 _log = logging.getLogger(__name__)
+
+_PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 
 _FREE = ("epochs", "patience", "enough", "accelerator", "checkpoint_every_s", "time_limit_s")
 """Options that may differ when a training is continued."""
@@ -85,6 +87,16 @@ class LoopConfig:
                 f"learning_rate = {self.learning_rate}",
                 expected="a number above zero",
                 action="try 1e-3",
+            )
+        if self.precision not in _PRECISIONS:
+            raise InputError(
+                f"precision = {self.precision!r}",
+                expected=f"one of {', '.join(_PRECISIONS)}",
+                action="choose one of these",
+            )
+        if self.time_limit_s is not None and not self.time_limit_s >= 0:
+            raise InputError(
+                f"time_limit_s = {self.time_limit_s}", expected="at least 0", action="raise time_limit_s"
             )
 
     def learning_rate_at(self, epoch: int) -> float:
@@ -161,7 +173,10 @@ def fit(
     fabric.launch()
     run = _Run(fabric, model, out, config, dict(identity or {}))
     devices = [fabric.device.index or 0] if fabric.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), _bar(config, fabric) as advance:
+    with (
+        torch.random.fork_rng(devices),
+        epoch_bar(config.epochs, shown=fabric.is_global_zero and sys.stderr.isatty()) as advance,
+    ):
         progress = run.resume()
         while (reason := _stop_reason(progress, config)) is None:
             progress = run.epoch(progress, training_step, train_batches, validate)
@@ -265,7 +280,7 @@ class _Run:
 
     def _validate(self, validate: Callable[[nn.Module], float]) -> float:
         self.model.eval()
-        # Not the wrapped one: with several devices that one cannot be copied, and it is no network to keep.
+        # Not the wrapped network, which with several devices cannot be copied.
         with torch.no_grad():
             value = float(validate(self.plain))
         return float(self.fabric.broadcast(value))
@@ -349,6 +364,17 @@ def _stop_reason(progress: Progress, config: LoopConfig) -> Stop | None:
     return None
 
 
+def check_devices(config: LoopConfig) -> None:
+    """Refuse devices that are not here, before work is done for them.
+
+    Raises
+    ------
+    InputError
+        If there is no such accelerator, or fewer devices of it.
+    """
+    _fabric(config)
+
+
 def _fabric(config: LoopConfig) -> Fabric:
     try:
         return Fabric(
@@ -356,11 +382,11 @@ def _fabric(config: LoopConfig) -> Fabric:
             devices=config.devices,
             precision=config.precision,  # type: ignore[arg-type]
         )
-    except (ValueError, RuntimeError, NotImplementedError) as error:
+    except (ValueError, RuntimeError, NotImplementedError, ImportError, MisconfigurationException) as error:
         raise InputError(
-            f"accelerator {config.accelerator!r} with precision {config.precision!r}",
-            expected="auto, cpu, or a device that is here; 32-true, 16-mixed or bf16-mixed",
-            action="choose others",
+            f"accelerator {config.accelerator!r} with {config.devices} device(s)",
+            expected="auto, cpu, or as many devices as are here",
+            action="choose another, or fewer",
         ) from error
 
 
@@ -371,30 +397,3 @@ def _make_folder(out: Path) -> None:
         raise OutputError(
             f"{out}: {error.strerror}", expected="a folder that can be made", action="choose another place"
         ) from error
-
-
-@contextlib.contextmanager
-def _bar(config: LoopConfig, fabric: Fabric) -> Iterator[Callable[[Progress], None]]:
-    """Show a progress bar over the epochs where a person watches; give the function that moves it."""
-    if not (fabric.is_global_zero and sys.stderr.isatty()):
-        yield lambda progress: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("training", total=config.epochs)
-
-        def advance(progress: Progress) -> None:
-            last, best = progress.history[-1], progress.best or progress.history[-1]
-            text = f"loss {last.train_loss:.4f}  IoU {last.val_iou:.4f}  best {best.val_iou:.4f}"
-            bar.update(task, completed=progress.epoch, description=text)
-
-        yield advance
