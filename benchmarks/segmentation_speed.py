@@ -3,11 +3,12 @@
     python benchmarks/segmentation_speed.py --data DATA [--bundle BUNDLE] --repeats 3
 
 Prints Markdown for docs/benchmarks.md. The plain window is what a first script would do: read, resample, run
-torch in its default layout over the whole volume, one window at a time with half a window of overlap, write
-the tissue. It and ``analyse`` are timed as processes of their own, start of Python and imports included, and
-then within one process whose networks are ready: ``analyse`` again, report and all; our way from the image to
-tissue (locate, prepare, segment), on both engines; and of the plain window the network's run alone. All
-average the image with its mirror image and cut discs alike.
+torch in its default layout over the whole volume, one window at a time with half a window of overlap, cut
+discs as we do, write the tissue. It looks once; beside that stands the same with a second look at the mirror
+image, averaged, since we look twice. They and ``analyse`` are timed as processes of their own, start of
+Python and imports included, and then within one process whose networks are ready: ``analyse`` again, report
+and all; our way from the image to tissue (locate, prepare, segment), on both engines; of the plain window
+the network's run alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,44 +28,43 @@ import numpy as np
 from discometry.core.anatomy import Tissue
 from discometry.core.scores import dice
 from discometry.core.volume import Volume
-from discometry.io.bundle import read_bundle
+from discometry.io.bundle import Component, read_bundle
 from discometry.io.images import read_image, read_mask, write_volume
-from discometry.io.study_input import StudyInput
-from discometry.pipeline import Models, analyse_image
 from discometry.stages.prepare import PrepareConfig, prepare
 from discometry.stages.segment import most_probable, weigh_disc
-from discometry.study import analyse_study
-from end_to_end import Run, run
+
+if "--plain" not in sys.argv:  # The process of the plain window imports no more than it needs.
+    from discometry.io.study_input import StudyInput
+    from discometry.pipeline import Models, analyse_image
+    from discometry.study import analyse_study
+    from end_to_end import Run, run
 
 SCANS = (
-    Path("fastcleverseg", "images_iso", "11.nii.gz"),
-    Path("fastcleverseg", "images_iso", "25.nii.gz"),
-    Path("vertebrae", "VB2", "02_image.nii.gz"),
+    "fastcleverseg/images_iso/11.nii.gz",
+    "fastcleverseg/images_iso/25.nii.gz",
+    "vertebrae/VB2/02_image.nii.gz",
 )
+LOOKS = {"one look": 1, "two looks": 2}
 
 
-def spread(values: list[float]) -> str:
-    """Median and range in seconds."""
-    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
-
-
-def plain(image: Volume, models: Models) -> tuple[float, Volume]:
+def plain(image: Volume, component: Component, looks: int) -> tuple[float, Volume]:
     """Segment as a first script would; give the network's time and the tissue on the image's own grid."""
     import torch
     from monai.inferers.utils import sliding_window_inference
 
     from discometry.networks.segmenter import load_segmenter
 
-    network, config = load_segmenter(models.bundle.component("segmenter"))
+    network, config = load_segmenter(component)
     prepared = prepare(image, PrepareConfig(spacing_mm=config.spacing_mm))
     voxels = torch.from_numpy(np.ascontiguousarray(prepared.image.array))[None, None]
     start = time.perf_counter()
     with torch.inference_mode():
-        seen = sliding_window_inference(voxels, config.patch, 1, network, overlap=0.5)
-        mirrored = sliding_window_inference(voxels.flip(2), config.patch, 1, network, overlap=0.5).flip(2)
-        average = (torch.softmax(seen, dim=1) + torch.softmax(mirrored, dim=1)) / 2
+        seen = torch.softmax(sliding_window_inference(voxels, config.patch, 1, network, overlap=0.5), dim=1)
+        if looks == 2:
+            mirrored = sliding_window_inference(voxels.flip(2), config.patch, 1, network, overlap=0.5).flip(2)
+            seen = (seen + torch.softmax(mirrored, dim=1)) / 2
     took = time.perf_counter() - start
-    probabilities = average.numpy()
+    probabilities = seen.numpy()
     weigh_disc(probabilities, config.disc_cut)
     return took, Volume(prepared.part, most_probable(probabilities, [prepared.image.grid], prepared.part))
 
@@ -83,72 +83,90 @@ def whole(path: Path, models: Models) -> float:
         return time.perf_counter() - start
 
 
+def processes(path: Path, given: Sequence[str], repeats: int) -> dict[str, list[Run]]:
+    """Run ``analyse`` and the plain windows as processes."""
+    with TemporaryDirectory() as folder:
+        script = (sys.argv[0], "--data", folder, "--plain", str(path), *given)
+        runs = {"`analyse`": [run(["analyse", str(path), "--out", folder, *given]) for _ in range(repeats)]}
+        for name, looks in LOOKS.items():
+            runs[name] = [run(["--looks", str(looks)], program=script) for _ in range(repeats)]
+    if any(one.code for ours in runs.values() for one in ours):
+        raise SystemExit(f"a process failed on {path}")
+    return runs
+
+
 def main() -> None:
     """Run everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, default=None)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--scans", nargs="+", choices=SCANS, default=SCANS)
     parser.add_argument("--plain", type=Path, help="only run the plain window on this image, into --data")
+    parser.add_argument("--looks", type=int, default=1, help="of that plain window")
     options = parser.parse_args()
-    bundle = read_bundle(options.bundle)
-    models, slower = Models(bundle), Models(bundle, engine="torch")
     if options.plain is not None:
-        write_volume(plain(read_image(options.plain).oriented(), models)[1], options.data / "tissue.nii.gz")
+        component = read_bundle(options.bundle).component("segmenter")
+        tissue = plain(read_image(options.plain).oriented(), component, options.looks)[1]
+        write_volume(tissue, options.data / "tissue.nii.gz")
         return
     given = [] if options.bundle is None else ["--bundle", str(options.bundle)]
-    names, processes, ready, ratios = [], [], [], []
+    paths = [options.data / scan for scan in options.scans]
     # All processes first: to Linux the peak memory of a child is no less than its parent's.
-    for scan in SCANS:
-        path = options.data / scan
-        with TemporaryDirectory() as folder:
-            ours = [run(["analyse", str(path), "--out", folder, *given]) for _ in range(options.repeats)]
-            script = (sys.argv[0], "--data", folder, "--plain", str(path))
-            theirs = [run(given, program=script) for _ in range(options.repeats)]
-        processes.append((ours, theirs))
-    for scan, (ours, theirs) in zip(SCANS, processes, strict=True):
-        path = options.data / scan
+    runs = [processes(path, given, options.repeats) for path in paths]
+    bundle = read_bundle(options.bundle)
+    compare(paths, runs, Models(bundle), Models(bundle, engine="torch"), options.repeats)
+
+
+def compare(
+    paths: list[Path], runs: list[dict[str, list[Run]]], models: Models, slower: Models, repeats: int
+) -> None:
+    """Time what is ready in this process, and print it with the processes."""
+    alone, ready, ratios = [], [], []
+    for path, ran in zip(paths, runs, strict=True):
         image = read_image(path).oriented()
-        windows = [plain(image, models) for _ in range(options.repeats)]
-        times = {
-            "plain": [took for took, _ in windows],
-            "again": [whole(path, models) for _ in range(options.repeats + 1)][1:],
-            "openvino": [to_tissue(image, models) for _ in range(options.repeats + 1)][1:],
-            "torch": [to_tissue(image, slower) for _ in range(options.repeats + 1)][1:],
+        scan = f"{path.parents[1].name}/{path.name} | {' x '.join(map(str, image.array.shape))}"
+        alone += [f"{scan} | {name} | {cost(ours)}" for name, ours in ran.items()]
+        component = models.bundle.component("segmenter")
+        windows = {name: [plain(image, component, n) for _ in range(repeats)] for name, n in LOOKS.items()}
+        times = {name: [took for took, _ in window] for name, window in windows.items()}
+        ours = {
+            "again": [whole(path, models) for _ in range(repeats + 1)][1:],
+            "openvino": [to_tissue(image, models) for _ in range(repeats + 1)][1:],
+            "torch": [to_tissue(image, slower) for _ in range(repeats + 1)][1:],
         }
-        names.append(f"{scan.parts[0]}/{scan.name} | {' x '.join(map(str, image.array.shape))}")
-        ready.append(" | ".join(map(spread, times.values())))
-        middle = {key: statistics.median(values) for key, values in times.items()}
-        quotients = [wall(theirs) / wall(ours)]
-        quotients += [middle["plain"] / middle[key] for key in ("again", "openvino", "torch")]
-        scores = agreement(path, image, models, windows[0][1])
-        ratios.append(f"{' | '.join(f'{ratio:.1f}' for ratio in quotients)} | {scores}")
+        ready.append(" | ".join([scan, *map(spread, (times | ours).values())]))
+        walls = {name: statistics.median(one.wall_s for one in each) for name, each in ran.items()}
+        for name, took in times.items():
+            middle = statistics.median(took)
+            quotients = [walls[name] / walls["`analyse`"]]
+            quotients += [middle / statistics.median(values) for values in ours.values()]
+            cells = [f"{ratio:.1f}" for ratio in quotients]
+            cells.append(agreement(path, image, models, windows[name][0][1]))
+            ratios.append(" | ".join([scan, name, *cells]))
     print(f"{platform.machine()}, {os.cpu_count()} cores\n")
-    table("`analyse` s | CPU s | peak GiB | plain window s | CPU s | peak GiB", names, map(both, processes))
-    table("plain window s | `analyse` s | to tissue, OpenVINO s | to tissue, torch s", names, ready)
-    heads = "process over process | plain window over `analyse` | over to tissue, OpenVINO | and torch"
-    table(f"{heads} | Dice | difference", names, ratios)
+    table("process | wall s | CPU s | peak GiB", alone)
+    table("one look s | two looks s | `analyse` s | to tissue, OpenVINO s | to tissue, torch s", ready)
+    heads = "plain window | process over process | network over `analyse` | over to tissue, OpenVINO"
+    table(f"{heads} | and torch | our Dice | above the plain window's", ratios)
 
 
-def wall(runs: list[Run]) -> float:
-    """Median wall time of some processes."""
-    return statistics.median(one.wall_s for one in runs)
+def spread(values: Sequence[float]) -> str:
+    """Median and range in seconds."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
 
-def both(pair: tuple[list[Run], list[Run]]) -> str:
-    """Give wall time, processor time and peak memory of our processes and of the others."""
-    return " | ".join(
-        f"{spread([one.wall_s for one in runs])} | {statistics.median(one.cpu_s for one in runs):.1f} | "
-        f"{max(one.peak_gib for one in runs):.2f}"
-        for runs in pair
-    )
+def cost(runs: Sequence[Run]) -> str:
+    """Wall time, processor time and peak memory of some processes."""
+    cpu, peak = statistics.median(one.cpu_s for one in runs), max(one.peak_gib for one in runs)
+    return f"{spread([one.wall_s for one in runs])} | {cpu:.1f} | {peak:.2f}"
 
 
-def table(heads: str, names: Iterable[str], rows: Iterable[str]) -> None:
+def table(heads: str, rows: Sequence[str]) -> None:
     """Print a table of the scans."""
     print(f"| scan | voxels | {heads} |")
     print("|---" * (heads.count("|") + 3) + "|")
-    print(*(f"| {name} | {row} |" for name, row in zip(names, rows, strict=True)), sep="\n", end="\n\n")
+    print(*(f"| {row} |" for row in rows), sep="\n", end="\n\n")
 
 
 def agreement(path: Path, image: Volume, models: Models, tissue: Volume) -> str:
