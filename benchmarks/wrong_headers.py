@@ -3,8 +3,8 @@
     python benchmarks/wrong_headers.py --data DATA [--bundle BUNDLE]
 
 Prints Markdown for docs/benchmarks.md. Each real scan is analysed as it is; with its voxels upside down, back
-to front and both under the same header; and, every fourth of them, with other voxel sizes in the header. No way
-way that is wrong should be believed, which is a report without a flag, and each scan as it is should be.
+to front and both under the same header; and, every fourth of them, with other voxel sizes in the header. To
+be *believed* is to get a report without a flag: right for a scan as it is, and wrong for all others.
 """
 
 from __future__ import annotations
