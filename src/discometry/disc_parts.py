@@ -1,4 +1,4 @@
-"""Connected parts of a mask: found, joined where they are one disc, cut where they are two."""
+"""Connected parts of a mask: found, joined where they are one disc, cut where they are several."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from discometry.core.volume import Grid, Volume
 
-__all__ = ["Part", "connected_parts", "cut_apart", "joined"]
+__all__ = ["Part", "connected_parts", "cut_apart", "joined", "stretched"]
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
@@ -38,8 +38,12 @@ class Part:
     def some(self, chosen: BoolArray, flag: str) -> Part:
         """Take some of the voxels, flagged."""
         volume = self.volume_mm3 * float(chosen.mean())
-        flags = (*self.flags, flag)
-        return Part(self.code, self.voxels[chosen], self.points[chosen], volume, volume, flags)
+        some = Part(self.code, self.voxels[chosen], self.points[chosen], volume, volume, self.flags)
+        return some.flagged(flag)
+
+    def flagged(self, *flags: str) -> Part:
+        """Add flags, each at most once."""
+        return replace(self, flags=tuple(dict.fromkeys((*self.flags, *flags))))
 
     def joined(self, other: Part) -> Part:
         """Take a fragment in."""
@@ -113,29 +117,60 @@ def _normal(part: Part, grid: Grid) -> FloatArray:
     return normal
 
 
-def cut_apart(parts: Sequence[Part], *, spread_mm: float) -> list[Part]:
-    """Cut what stretches too far along the spine, as its neighbours show it, in two, flagged ``merged``.
+def stretched(parts: Sequence[Part], place: int, *, spread_mm: float, lone_mm: float) -> bool:
+    """Tell whether a part reaches too far along the spine for one disc; see :func:`cut_apart`."""
+    return bool(_heights(parts, place).std() > (lone_mm if len(parts) == 1 else spread_mm))
+
+
+def cut_apart(parts: Sequence[Part], *, spread_mm: float, lone_mm: float) -> list[Part]:
+    """Cut what stretches too far along the spine where it is thinnest, again and again, flagged ``merged``.
+
+    What has no thin place stays whole, and is flagged too. This ends: every cut takes two millimetres or
+    more off the height of what is cut, and what is low is not cut.
 
     Parameters
     ----------
     parts
         In the order of the spine.
     spread_mm
-        A part whose voxels spread more along the spine (standard deviation) is more than one disc.
+        A part whose voxels spread more along the spine (standard deviation) is more than one disc. Which way
+        the spine runs, the neighbours show ..
+    lone_mm
+        .. and for a part without neighbours it is taken as upright, and this is the limit.
     """
-    found: list[Part] = []
-    for place, part in enumerate(parts):
-        spine = parts[min(place + 1, len(parts) - 1)].middle - parts[max(place - 1, 0)].middle
-        height = part.points @ (spine / max(float(np.linalg.norm(spine)), 1e-9))
-        if height.std() <= spread_mm:
-            found.append(part)
-            continue
-        counts, edges = np.histogram(height, bins=max(8, int(np.ptp(height) / 2.0)))
-        quarter = len(counts) // 4
-        thin = quarter + int(np.argmin(counts[quarter:-quarter]))
-        level = 0.5 * (edges[thin] + edges[thin + 1])
-        if counts[thin] > 0.5 * min(counts[:thin].max(), counts[thin + 1 :].max()):
-            found.append(replace(part, flags=(*part.flags, "merged")))
-        else:
-            found += [part.some(height < level, "merged"), part.some(height >= level, "merged")]
+    found = list(parts)
+    place = 0
+    while place < len(found):
+        pieces = [found[place]]
+        if stretched(found, place, spread_mm=spread_mm, lone_mm=lone_mm):
+            pieces = _halved(found[place], _heights(found, place))
+        found[place : place + 1] = pieces
+        place += len(pieces) == 1
     return found
+
+
+def _heights(parts: Sequence[Part], place: int) -> FloatArray:
+    """Heights of a part's voxels along the spine, mm, as its neighbours show it; alone, upwards."""
+    spine = np.array([0.0, 0.0, 1.0])
+    if len(parts) > 1:
+        spine = parts[min(place + 1, len(parts) - 1)].middle - parts[max(place - 1, 0)].middle
+    heights: FloatArray = parts[place].points @ (spine / max(float(np.linalg.norm(spine)), 1e-9))
+    return heights
+
+
+def _halved(part: Part, heights: FloatArray) -> list[Part]:
+    """Cut a part in two where its middle half is thinnest, the lower first; leave it whole if it is not thin.
+
+    How thick it is counts by the thickest place below or above, whichever has less: the end of a bridge that
+    was cut before is as thin as the next bridge, but has nothing beyond it. Of a bridge either gets a half.
+    """
+    counts, edges = np.histogram(heights, bins=max(8, int(np.ptp(heights) / 2.0)))
+    beside = np.minimum(np.maximum.accumulate(counts), np.maximum.accumulate(counts[::-1])[::-1])
+    share = counts / beside
+    quarter = len(counts) // 4
+    thin = quarter + int(np.argmin(share[quarter:-quarter]))
+    if share[thin] > 0.5:
+        return [part.flagged("merged")]
+    thick = np.flatnonzero(share > share[thin] + 0.05)  # the ends, whose share is 1, among them
+    level = 0.5 * (edges[thick[thick < thin][-1] + 1] + edges[thick[thick > thin][0]])
+    return [part.some(heights < level, "merged"), part.some(heights >= level, "merged")]

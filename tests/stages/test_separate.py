@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from pathlib import Path
 
@@ -37,6 +38,17 @@ def of_disc(label: int) -> tuple[np.ndarray, np.ndarray]:
     return index.min(axis=0), index.max(axis=0)
 
 
+def bridged(array: np.ndarray, labels: list[int], *, value: int) -> np.ndarray:
+    """The array with a bridge of 2 x 3 voxels from the middle of each of the discs to that of the next."""
+    array = array.copy()
+    middles = [np.argwhere(LABELS.array == label).mean(axis=0) for label in labels]
+    for lower, upper in itertools.pairwise(middles):
+        for share in np.linspace(0, 1, 100):
+            x, y, z = np.rint(lower + share * (upper - lower)).astype(int)
+            array[x - 1 : x + 1, y - 1 : y + 2, z] = value
+    return array
+
+
 def ellipsoids(centres: list[tuple[float, float, float]], half: tuple[float, float, float]) -> Volume:
     """Binary mask of ellipsoids in a field of 160 x 80 x 180 mm, voxels of 2 x 1 x 1 mm."""
     grid = Grid.from_spacing((80, 80, 180), (2.0, 1.0, 1.0))
@@ -68,6 +80,56 @@ def test_a_binary_mask_is_counted_from_the_lowest_disc() -> None:
     spine = separate(BINARY)
     assert same_discs(spine, separate(LABELS))
     assert all(disc.flags == ("ambiguous_level",) for disc in spine.discs)
+
+
+def renamed(names: dict[int, int]) -> Volume:
+    """The labels with some of them changed."""
+    table = np.arange(300, dtype=np.int16)
+    table[list(names)] = list(names.values())
+    return LABELS.with_array(table[LABELS.array])
+
+
+def flagged(spine: Spine, flag: str) -> list[str]:
+    """Levels of the discs with a flag."""
+    return [disc.level for disc in spine.discs if flag in disc.flags]
+
+
+def test_a_named_disc_too_close_to_the_next_is_flagged_and_so_is_the_gap_it_leaves() -> None:
+    # 203 lies 4 mm above 202, where 203 should be is nothing.
+    array = np.where(LABELS.array == 203, 0, LABELS.array)
+    moved = np.roll(LABELS.array == 202, int(of_disc(202)[1][2] - of_disc(202)[0][2]) + 4, axis=2)
+    array[moved & (array == 0)] = 203
+    spine = separate(LABELS.with_array(array))
+    assert flagged(spine, "duplicate") == ["L4/L5", "L3/L4"]
+    assert flagged(spine, "missing_below") == ["L2/L3"]
+    assert [disc.level for disc in spine.discs] == list(LEVELS[:6])
+
+
+def test_a_level_that_a_named_mask_skips_is_flagged() -> None:
+    gone = separate(renamed({203: 0}))
+    assert flagged(gone, "missing_below") == ["L2/L3"]
+    assert all(disc.flags == () for disc in gone.discs if disc.level != "L2/L3")
+    # All discs are there, but the names jump; or the names go on where a disc is not.
+    jump = separate(renamed({205: 206, 206: 207}))
+    assert flagged(jump, "missing_below") == ["T12/L1"]
+    assert flagged(separate(renamed({203: 0, 204: 203, 205: 204, 206: 205})), "missing_below") == ["L3/L4"]
+
+
+def test_a_named_disc_out_of_line_is_flagged() -> None:
+    array = np.where(LABELS.array == 203, 0, LABELS.array)
+    moved = np.roll(LABELS.array == 203, 20, axis=1) & (array == 0)
+    assert moved[:, :15].sum() == 0
+    array[moved] = 203
+    spine = separate(LABELS.with_array(array))
+    assert flagged(spine, "out_of_line") == ["L3/L4"]
+
+
+def test_a_name_that_two_discs_share_is_flagged_and_kept() -> None:
+    array = bridged(LABELS.array, [202, 203], value=202)
+    array[array == 203] = 202
+    spine = separate(LABELS.with_array(array))
+    assert flagged(spine, "merged") == ["L4/L5"]
+    assert np.array_equal(spine.labels.array, array)
 
 
 def test_two_conventions_name_the_same_discs() -> None:
@@ -228,6 +290,46 @@ def test_two_discs_that_touch_are_cut_apart() -> None:
         assert disc.mask.array.sum() == pytest.approx(other.mask.array.sum(), rel=0.03)
 
 
+@pytest.mark.parametrize(("first", "count"), [(1, 3), (2, 3), (4, 3), (2, 4), (1, 6)])
+def test_three_and_more_discs_that_touch_are_cut_apart(first: int, count: int) -> None:
+    labels = list(range(200 + first, 200 + first + count))
+    tissue = render_tissue(SPINE, GRID)
+    whole = tissue.with_array(bridged(tissue.array, labels, value=Tissue.DISC))
+    spine = separate(whole, SeparateConfig(convention="tissue"))
+    assert [disc.level for disc in spine.discs] == list(LEVELS[:6])
+    for disc in spine.discs:
+        assert disc.flags == (("merged",) if disc.label in labels else ())
+        true = np.count_nonzero(LABELS.array == disc.label)
+        # Half a bridge at either side: up to 2 x 6 x 15 voxels of the smallest disc's 1800.
+        assert np.count_nonzero(spine.labels.array == disc.label) == pytest.approx(true, rel=0.12)
+        assert set(np.unique(LABELS.array[spine.labels.array == disc.label])) <= {0, disc.label}
+
+
+@pytest.mark.parametrize("labels", [[202, 203], [202, 203, 204]], ids=["two", "three"])
+def test_touching_discs_with_nothing_else_in_view_are_cut_apart(labels: list[int]) -> None:
+    alone = np.isin(LABELS.array, labels).astype(np.uint8)
+    spine = separate(LABELS.with_array(bridged(alone, labels, value=1)))
+    assert [disc.level for disc in spine.discs] == list(LEVELS[: len(labels)])
+    assert all(disc.flags == ("ambiguous_level", "merged") for disc in spine.discs)
+
+
+def test_a_steep_disc_with_nothing_else_in_view_is_one() -> None:
+    grid = Grid.from_spacing((30, 90, 90), (2.0, 0.75, 0.75))
+    x, y, z = np.moveaxis(grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1).astype(float)), -1, 0)
+    x, y, z = x - 29.0, y - 33.4, z - 33.4
+    along, across = 0.5 * y + 0.87 * z, 0.87 * y - 0.5 * z
+    disc = (((x / 25) ** 2 + (along / 22) ** 2) < 1) & (np.abs(across) < 4)
+    spine = separate(Volume(grid, disc.astype(np.uint8)))
+    assert [one.flags for one in spine.discs] == [("ambiguous_level",)]
+
+
+def test_a_lone_disc_larger_than_any_is_flagged() -> None:
+    small = separate(ellipsoids([(80.0, 40.0, 60.0)], (25.0, 20.0, 8.0)))
+    assert flagged(small, "merged") == []
+    large = separate(ellipsoids([(80.0, 40.0, 60.0)], (29.0, 25.0, 11.0)))
+    assert flagged(large, "merged") == ["L5/S1"]
+
+
 def test_what_cannot_be_cut_is_flagged() -> None:
     centres = [(40.0, 40.0, 20.0 + 33.0 * place) for place in range(5)]
     mask = ellipsoids(centres, (22.0, 16.0, 5.0))
@@ -339,16 +441,34 @@ def test_masks_of_floats_and_booleans_are_labels_too() -> None:
     assert same_discs(separate(BINARY.with_array(BINARY.array.astype(bool))), expected)
 
 
-def test_a_real_spine_of_seven_discs(shared_data: Path) -> None:
+def real_mask(path: Path) -> Volume:
+    """A mask as it is in the file."""
     sitk = pytest.importorskip("SimpleITK")
-    image = sitk.ReadImage(str(shared_data / "spider" / "masks_full" / "1_t1.mha"))
+    image = sitk.ReadImage(str(path))
     array = sitk.GetArrayFromImage(image).T
     direction = np.array(image.GetDirection()).reshape(3, 3)
     grid = Grid.from_spacing(
         array.shape, image.GetSpacing(), origin_mm=image.GetOrigin(), direction=direction
     )
-    spine = separate(Volume(grid, array))
+    return Volume(grid, array)
+
+
+# The most bent spine, and one with a steep L5/S1.
+@pytest.mark.parametrize("name", ["masks/241_t2_SPACE", "masks/209_t2_SPACE"])
+def test_no_real_mask_is_out_of_order(shared_data: Path, name: str) -> None:
+    mask = real_mask(shared_data / "spider" / f"{name}.mha")
+    for labels in (mask, mask.with_array((mask.array > 200).astype(np.uint8))):
+        found = {flag for disc in separate(labels).discs for flag in disc.flags}
+        assert found <= {"ambiguous_level", "truncated"}
+
+
+def test_a_real_spine_of_seven_discs(shared_data: Path) -> None:
+    mask = real_mask(shared_data / "spider" / "masks_full" / "1_t1.mha")
+    array, grid = mask.array, mask.grid
+    spine = separate(mask)
+    assert all(disc.flags == () for disc in spine.discs)
     assert [disc.level for disc in spine.discs] == list(LEVELS[:7])
     counted = separate(Volume(grid, (array > 200).astype(np.uint8)))
     assert [disc.level for disc in counted.discs] == list(LEVELS[:7])
+    assert all(disc.flags == ("ambiguous_level",) for disc in counted.discs)
     assert np.count_nonzero(counted.labels.array != spine.labels.array) <= 20

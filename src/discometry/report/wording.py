@@ -269,7 +269,8 @@ _FLAGS = {
     ),
     "missing_below": FlagMeaning(
         "Disc missing below",
-        "The step to the disc below has room for one more, which was not found; its level was left out.",
+        "The step to the disc below has room for one more, which was not found, or the mask's names skip a "
+        "level there.",
     ),
     "duplicate": FlagMeaning("Too close", "Two discs lie closer together than a vertebra allows."),
     "out_of_line": FlagMeaning("Out of line", "The disc lies off the curve of the other discs."),

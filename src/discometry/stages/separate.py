@@ -1,11 +1,13 @@
 """Turn a label map into single discs: instances, levels, flags, and the centred cube of each.
 
 A mask that names its levels is taken at its word: of each label, the largest connected part and what lies
-in its plane are the disc. Otherwise the connected parts of the disc voxels are sorted out, in this order:
+in its plane are the disc. What is odd about their order and size is flagged, and nothing is cut or renamed.
+Otherwise the connected parts of the disc voxels are sorted out, in this order:
 
 1. Parts below ``speck_mm3`` are noise.
 2. A part joins a larger one if it lies in that one's plane: fragments of one disc.
-3. A part that stretches too far along the spine is two discs that touch, and is cut where it is thinnest.
+3. A part that stretches too far along the spine is several discs that touch, and is cut where it is
+   thinnest, as are the pieces.
 4. What is too small for a disc is dropped, what lies beside no vertebra where vertebrae are labelled, and
    what stands aside of the column that most of the rest forms.
 5. What is left is counted upwards along the spine, from the disc that rests on the sacrum where one does,
@@ -32,14 +34,16 @@ from discometry.core.anatomy import (
 from discometry.core.errors import InputError, LabelError
 from discometry.core.records import Disc, Spine
 from discometry.core.spine_order import (
+    USUAL_STEP_MM,
     along_the_spine,
     close_to_the_next,
     missing_below,
     out_of_line,
     support,
+    usual_steps_mm,
 )
 from discometry.core.volume import Grid, Volume
-from discometry.disc_parts import Part, connected_parts, cut_apart, joined
+from discometry.disc_parts import Part, connected_parts, cut_apart, joined, stretched
 from discometry.signed_distance import disc_cube, fits_cube
 
 __all__ = ["SeparateConfig", "disc_cube", "separate"]
@@ -66,8 +70,14 @@ class SeparateConfig:
     """.. if their middles are no farther apart than this."""
     merged_spread_mm: float = 9.0
     """A part whose voxels spread more along the spine (standard deviation) is more than one disc."""
+    lone_spread_mm: float = 12.0
+    """The same where no other part shows which way the spine runs, so that it is taken as upright: a steep
+    L5/S1 spreads up to 9 mm then, two discs at least as far as from 13 mm on."""
     merged_share: float = 2.2
-    """A part larger than this times the median disc is flagged as more than one disc."""
+    """An unnamed part larger than this times the median disc is flagged as more than one disc .."""
+    merged_volume_mm3: float = 30_000.0
+    """.. and any part larger than this: the largest lumbar discs have 20 to 25 ml, and of the made-up ones
+    one in 240 has more."""
     least_volume_mm3: float = 300.0
     """Smaller parts of unnamed disc voxels are no discs."""
     least_share: float = 0.15
@@ -102,7 +112,8 @@ def separate(labels: Volume, config: SeparateConfig | None = None) -> Spine:
         ``missing_below`` (no disc where one should be), ``duplicate`` (too close to the next),
         ``out_of_line`` (off the spine's curve), ``truncated`` (touches the image's border), ``few_slices``
         (less than three voxels along an axis), ``fragmented`` (in pieces), ``merged`` (more than one disc, or
-        cut from such), ``cropped_cube`` (larger than its cube).
+        cut from such), ``cropped_cube`` (larger than its cube). The first two are for unnamed discs only; a
+        mask that skips a level gives the disc above the gap ``missing_below``, too.
 
     Raises
     ------
@@ -187,9 +198,37 @@ def _convention(values: Sequence[int], config: SeparateConfig) -> Convention:
 
 
 def _named(parts: Sequence[Part], grid: Grid, config: SeparateConfig) -> list[Part]:
-    """Give of each label the largest part and its fragments."""
+    """Give of each label the largest part and its fragments, flagged where they stand oddly."""
     labels = sorted({part.code for part in parts})
-    return [_joined([part for part in parts if part.code == label], grid, config)[0] for label in labels]
+    discs = [_joined([part for part in parts if part.code == label], grid, config)[0] for label in labels]
+    if not discs:
+        return []
+    discs = _ordered(discs)
+    usual = usual_steps_mm([level_of_label(part.code) for part in discs])
+    missing = missing_below(np.array([part.middle for part in discs]), usual_mm=usual)
+    for place in range(1, len(discs)):
+        missing[place] = max(missing[place], discs[place].code - discs[place - 1].code - 1)
+    found = []
+    for place, (part, flags) in enumerate(zip(discs, _order_flags(discs, missing, usual), strict=True)):
+        # By share of the median, a whole spine's lumbar discs would seem merged.
+        large = part.volume_mm3 > config.merged_volume_mm3
+        if large or stretched(discs, place, spread_mm=config.merged_spread_mm, lone_mm=config.lone_spread_mm):
+            flags = ["merged", *flags]
+        found.append(part.flagged(*flags))
+    return found
+
+
+def _order_flags(
+    discs: Sequence[Part], missing: Sequence[int], usual_mm: float | NDArray[np.float64] = USUAL_STEP_MM
+) -> list[list[str]]:
+    """Tell what is odd about the place of each of the ordered discs."""
+    middles = np.array([part.middle for part in discs])
+    odd = {
+        "missing_below": [count > 0 for count in missing],
+        "duplicate": close_to_the_next(middles, usual_mm=usual_mm),
+        "out_of_line": out_of_line(middles),
+    }
+    return [[flag for flag, holds in odd.items() if holds[place]] for place in range(len(discs))]
 
 
 def _joined(parts: Sequence[Part], grid: Grid, config: SeparateConfig) -> list[Part]:
@@ -202,7 +241,7 @@ def _counted(
     """Find the discs among unnamed parts, and count their levels upwards."""
     discs = _joined(parts, source.grid, config)
     discs = [part for part in discs if part.volume_mm3 >= config.least_volume_mm3]
-    discs = cut_apart(_ordered(discs), spread_mm=config.merged_spread_mm)
+    discs = cut_apart(_ordered(discs), spread_mm=config.merged_spread_mm, lone_mm=config.lone_spread_mm)
     bone, sacrum = (np.isin(source.array, sorted(kind)) for kind in (convention.vertebrae, convention.sacrum))
     reach = max(1, round(config.support_reach_mm / source.grid.spacing_mm[2]))
     if bone.any():
@@ -272,20 +311,13 @@ def _levelled(
             expected=f"at most {len(LEVELS)} discs",
             action="check that the mask is one of intervertebral discs",
         )
-    close, aside = close_to_the_next(middles), out_of_line(middles)
+    of_all = {"ambiguous_level": not sure, "transitional": transitional}
+    first = [flag for flag, holds in of_all.items() if holds]
     found = []
-    for number, (place, part) in enumerate(zip(places, discs, strict=True)):
-        flags = {
-            "ambiguous_level": not sure,
-            "transitional": transitional,
-            **dict.fromkeys(part.flags, True),
-            "merged": "merged" in part.flags or part.volume_mm3 > config.merged_share * median_mm3,
-            "missing_below": missing[number] > 0,
-            "duplicate": close[number],
-            "out_of_line": aside[number],
-        }
-        kept = tuple(flag for flag, holds in flags.items() if holds)
-        found.append(replace(part, code=label_of_level(LEVELS[place]), flags=kept))
+    for place, part, odd in zip(places, discs, _order_flags(discs, missing), strict=True):
+        large = part.volume_mm3 > min(config.merged_share * median_mm3, config.merged_volume_mm3)
+        flags = dict.fromkeys([*first, *part.flags, *(["merged"] if large else []), *odd])
+        found.append(replace(part, code=label_of_level(LEVELS[place]), flags=tuple(flags)))
     return found
 
 
