@@ -20,6 +20,7 @@ from discometry.io.dicom import Series, choose_series, identifiers_of, read_slic
 from discometry.io.images import (
     check_image,
     check_mask,
+    check_no_labels,
     check_same_grid,
     read_image,
     read_mask,
@@ -155,6 +156,7 @@ def analyse_study(
             reading = pool.submit(_read_scan, what.source, what.series)
             models.make_ready()
             scan, chosen = reading.result()
+        check_no_labels(scan)
         analysis = analyse_image(what.study, scan, models, progress=progress)
     if out is not None:
         if progress is not None:

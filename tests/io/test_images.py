@@ -14,6 +14,7 @@ from discometry.core.errors import DiscometryError, GridError, InputError, Label
 from discometry.core.volume import Grid, Volume
 from discometry.io.images import (
     check_image,
+    check_no_labels,
     check_mask,
     check_same_grid,
     read_image,
@@ -398,6 +399,18 @@ def test_itk_speaks_up_again_after_a_file_is_read(ramp: dict[str, Path]) -> None
 
 
 # Voxels that cannot be used ------------------------------------------------------------------------------
+
+
+def test_a_segmentation_is_told_from_an_mri() -> None:
+    rng = np.random.default_rng(0)
+    grid = Grid.from_spacing((30, 30, 30), (1.0, 1.0, 1.0))
+    labels = rng.integers(0, 30, grid.shape)
+    for kind in (np.int16, np.uint8, np.float32):
+        with pytest.raises(InputError, match=r"has 30 different values.*--mask"):
+            check_no_labels(Volume(grid, labels.astype(kind)))
+    check_no_labels(Volume(grid, rng.integers(0, 200, grid.shape)))
+    check_no_labels(Volume(grid, labels + 0.5))
+    check_no_labels(Volume(Grid.from_spacing((5, 5, 5), (1.0, 1.0, 1.0)), labels[:5, :5, :5]))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

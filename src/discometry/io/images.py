@@ -19,6 +19,7 @@ from discometry.io.itk import by_itself, plain_name, quiet
 __all__ = [
     "check_image",
     "check_mask",
+    "check_no_labels",
     "check_same_grid",
     "read_image",
     "read_mask",
@@ -115,7 +116,7 @@ def read_mask(path: Path) -> Volume:
 
 
 def check_image(volume: Volume, *, name: str = "the image") -> None:
-    """Refuse an image that has nothing to segment: NaN or infinite values, or few values, as labels are.
+    """Refuse an image that has nothing to segment: NaN or infinite values, or one value throughout.
 
     Raises
     ------
@@ -135,8 +136,18 @@ def check_image(volume: Volume, *, name: str = "the image") -> None:
             expected="an MRI with contrast",
             action="check that the right file was given",
         )
-    labels = _labels_in(array)
-    if labels and array.size >= _LEAST_VOXELS_TO_JUDGE:
+
+
+def check_no_labels(volume: Volume, *, name: str = "the image") -> None:
+    """Refuse a segmentation where an MRI should be: few values, all of them whole numbers.
+
+    Raises
+    ------
+    InputError
+        Naming ``name``.
+    """
+    labels = _labels_in(volume.array)
+    if labels and volume.array.size >= _LEAST_VOXELS_TO_JUDGE:
         raise InputError(
             f"{name} has {labels} different values, all whole numbers, as a segmentation has",
             expected="an MRI",

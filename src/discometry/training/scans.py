@@ -182,7 +182,11 @@ def _lowest_middle(mask: Volume, values: Sequence[int], convention: Convention) 
         within_mm=config.join_mm,
         reach_mm=config.join_reach_mm,
     )
-    parts = cut_apart(sorted(parts, key=lambda part: part.middle[2]), spread_mm=config.merged_spread_mm)
+    parts = cut_apart(
+        sorted(parts, key=lambda part: part.middle[2]),
+        spread_mm=config.merged_spread_mm,
+        lone_mm=config.lone_spread_mm,
+    )
     return min(float(part.voxels[:, 2].mean()) for part in parts)
 
 
