@@ -14,8 +14,8 @@ from discometry.core.errors import DiscometryError, GridError, InputError, Label
 from discometry.core.volume import Grid, Volume
 from discometry.io.images import (
     check_image,
-    check_no_labels,
     check_mask,
+    check_no_labels,
     check_same_grid,
     read_image,
     read_mask,
