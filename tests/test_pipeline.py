@@ -25,6 +25,7 @@ from discometry.io.bundle import read_bundle
 from discometry.io.images import read_image, read_mask
 from discometry.networks.engine_openvino import OpenvinoPredictor
 from discometry.pipeline import Models, analyse_image, analyse_mask, flags_of
+from discometry.study import make_phantom_study
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +173,18 @@ def test_original_spider_mask_has_seven_discs(shared_data: Path, tmp_path: Path)
         "L5/S1", "L4/L5", "L3/L4", "L2/L3", "L1/L2", "T12/L1", "T11/T12",
     ]  # fmt: skip
     assert (tmp_path / "1_t1" / "report.html").is_file()
+
+
+def test_the_same_image_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    image = make_phantom_study(tmp_path, seed=1)
+    for place in ("first", "second"):
+        discometry.analyse(image, out=tmp_path / place)
+    first, second = tmp_path / "first" / "phantom", tmp_path / "second" / "phantom"
+    files = [file.relative_to(first) for file in sorted(first.rglob("*")) if file.is_file()]
+    # The manifest tells how long each stage took, and the report shows it.
+    same = [name for name in files if name.name not in ("study.json", "report.html")]
+    assert len(same) == 3 + 5, same
+    assert all((first / name).read_bytes() == (second / name).read_bytes() for name in same)
 
 
 def spheres() -> Volume:

@@ -62,7 +62,7 @@ class TrainSegmenter(_NetworkTraining):
     """Train the segmenter on scans with masks and on phantoms."""
 
     preset: Literal["fast", "locator", "paper"] = "fast"
-    """fast: the shipped recipe; locator: the coarse network that runs before it; paper: SwinUNETR-V2."""
+    """fast: the network that is shipped; locator: the coarse one that runs before it; paper: SwinUNETR-V2."""
     start_from: Path | None = None
     """Bundle whose network of the same preset to start from."""
     held_out: tuple[str, ...] = ()

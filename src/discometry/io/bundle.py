@@ -110,7 +110,7 @@ class Bundle:
         if name not in self.components:
             raise BundleError(
                 f"bundle '{self.name}' has no {name}",
-                expected=f"a {name} beside {', '.join(sorted(self.components)) or 'nothing'}",
+                expected=f"one beside {', '.join(sorted(self.components)) or 'nothing'}",
                 action=f"train one with `discometry train {name}`, or choose another bundle",
             )
         return self.components[name]

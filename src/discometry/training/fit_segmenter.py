@@ -109,7 +109,7 @@ PRESETS: Mapping[str, SegmenterTraining] = MappingProxyType(
         ),
     }
 )
-"""Recipes by name: ``fast`` is what the shipped bundle uses, after a ``locator`` has found the spine;
+"""Recipes by name: ``fast`` is the network of the shipped bundle, after a ``locator`` has found the spine;
 ``paper`` is Perrone et al. 2025, with a width and a learning rate of ours, since the paper names neither."""
 
 
