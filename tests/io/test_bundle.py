@@ -154,7 +154,7 @@ def test_a_hashed_file_that_is_no_safetensors_is_refused(folder: Path) -> None:
 
 
 def test_an_unknown_component_is_answered_with_those_there_are(folder: Path) -> None:
-    with pytest.raises(BundleError, match="no segmenter; expected a segmenter beside autoencoder"):
+    with pytest.raises(BundleError, match="no segmenter; expected one beside autoencoder"):
         read_bundle(folder).component("segmenter")
 
 
