@@ -19,7 +19,7 @@ from discometry.cli import main
 from discometry.core.phantom import phantom_grid, render_discs, sample_phantom
 from discometry.core.volume import Grid, Volume
 from discometry.io.bundle import STARTER, read_bundle
-from discometry.io.images import write_volume
+from discometry.io.images import read_mask, write_volume
 from discometry.io.results import read_study
 
 CLINICAL = (4.4, 0.8, 0.8)
@@ -74,6 +74,18 @@ def test_mask_gives_table_report_and_files(
     study = read_study(folder)
     assert study.discs["level"] == ["L5/S1", "L4/L5", "L3/L4", "L2/L3", "L1/L2"]
     assert all(0 <= probability <= 1 for probability in study.discs["narrowing_probability"])
+
+
+def test_a_flag_that_all_discs_share_is_said_once(
+    mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = read_mask(mask)
+    discs = labels.with_array((labels.array > 0).astype(np.uint8))
+    write_volume(discs, tmp_path / "binary.nii.gz")
+    assert main(["analyse", str(tmp_path / "binary.nii.gz"), "--mask", "--out", str(tmp_path / "R")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("ambiguous_level") == 1
+    assert "every disc: ambiguous_level\n" in printed
 
 
 def test_json_is_the_only_thing_printed(

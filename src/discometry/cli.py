@@ -213,6 +213,8 @@ def _print_result(result: StudyResult, out: Path, *, as_json: bool) -> None:
     columns = ("level", "height\nmm", "AP\nmm", "lateral\nmm", "wedge\n°", "volume\nmm³", "narrowed", "flags")
     for column in columns:
         table.add_column(column, justify="left" if column in ("level", "flags") else "right", overflow="fold")
+    # What all discs share is said once, beneath: words as long as these do not fit into a column.
+    shared = [flag for flag in result.discs[0].flags if all(flag in item.flags for item in result.discs)]
     for item in reversed(result.discs):
         shape = item.geometry
         table.add_row(
@@ -223,10 +225,12 @@ def _print_result(result: StudyResult, out: Path, *, as_json: bool) -> None:
             _rounded(shape.wedge_deg, ".1f"),
             _rounded(shape.volume_mm3, ".0f"),
             _rounded(item.narrowing_probability, ".0%"),
-            " ".join(item.flags),
+            " ".join(flag for flag in item.flags if flag not in shared),
         )
     console = Console()
     console.print(table)
+    if shared:
+        console.print(f"every disc: {' '.join(shared)}", soft_wrap=True, highlight=False)
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True, highlight=False)
 
 
