@@ -65,6 +65,7 @@ def test_networks_are_made_ready_for_just_the_windows_that_come(monkeypatch: pyt
         made.append(shape)
         return compiling(network, shape)
 
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # with one, nothing is made ready beforehand
     monkeypatch.setattr(OpenvinoPredictor, "_compile", noted)
     phantom = sample_phantom(11, n_discs=5)
     image = render_mri(phantom, phantom_grid(phantom, spacing_mm=(4.0, 0.8, 0.8)), seed=2)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from discometry.core.anatomy import label_of_level
+from discometry.core.beside import beside
 from discometry.core.errors import InputError
 from discometry.core.records import StudyResult
 from discometry.core.volume import Volume
@@ -152,10 +153,9 @@ def analyse_study(
             what.study, labels, models, image=picture, convention=what.convention, progress=progress
         )
     else:
-        with ThreadPoolExecutor() as pool:
-            reading = pool.submit(_read_scan, what.source, what.series)
+        with beside(partial(_read_scan, what.source, what.series)) as reading:
             models.make_ready()
-            scan, chosen = reading.result()
+            scan, chosen = reading()
         check_no_labels(scan)
         analysis = analyse_image(what.study, scan, models, progress=progress)
     if out is not None:

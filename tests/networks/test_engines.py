@@ -82,7 +82,11 @@ def test_swin_unetr_runs_on_torch_whatever_the_engine() -> None:
         assert predictor(windows).shape == (batch, len(Tissue), 32, 64, side)
 
 
-def test_a_network_told_of_its_windows_gives_the_same_answers() -> None:
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_network_told_of_its_windows_gives_the_same_answers(
+    threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
     component = trained(SegmenterConfig(width=4))
     windows = np.random.default_rng(0).standard_normal((1, 1, 8, 32, 32)).astype(np.float32)
     for engine in ("openvino", "torch"):

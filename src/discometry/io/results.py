@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +14,7 @@ from unicodedata import bidirectional, category
 import numpy as np
 
 from discometry.core.anatomy import label_of_level
+from discometry.core.beside import beside
 from discometry.core.errors import InputError, OutputError
 from discometry.core.records import Lordosis, StudyResult
 from discometry.core.volume import Volume
@@ -177,15 +178,14 @@ def write_study(
     folder = check_output(out, result.study)
     flags = tuple(dict.fromkeys((*result.flags, *manifest.flags)))
     fresh_folder = new_folder(folder, ours=lambda path: _is_ours(path, result.study))
-    with fresh_folder as fresh, ThreadPoolExecutor() as pool:
-        volumes = pool.submit(_write_volumes, result, fresh)  # they are packed without Python's lock
+    with fresh_folder as fresh, beside(partial(_write_volumes, result, fresh)) as volumes_written:
         curve = None if result.lordosis is None else asdict(result.lordosis)
         _write_manifest(replace(manifest, flags=flags, lordosis=curve), fresh / _MANIFEST)
         (fresh / _TABLE).write_text(discs_table(result).to_csv(), encoding="utf-8", newline="\n")
         (fresh / _MESHES).mkdir()
         for disc in (found.disc for found in result.discs):
             write_ply(disc_surface(disc.mask), fresh / _MESHES / _mesh_name(disc.level))
-        volumes.result()
+        volumes_written()
         if finish is not None:
             finish(fresh)
     return folder

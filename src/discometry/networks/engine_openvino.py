@@ -72,16 +72,20 @@ class OpenvinoPredictor:
         self._compiler = ThreadPoolExecutor(max_workers=1)
 
     def expect(self, shape: tuple[int, ...]) -> None:
-        """Compile for windows of a shape, Bx1xLxPxS, in a thread: this returns at once."""
-        if shape != self._shape:
-            self._shape = shape
-            self._compiled = self._compiler.submit(self._compile, shape)
+        """Compile for windows of a shape, Bx1xLxPxS, in a thread, if a second one is allowed."""
+        if self._settings.get("INFERENCE_NUM_THREADS") != 1:
+            self._begin(shape)
 
     def __call__(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map Bx1xLxPxS images to BxCxLxPxS logits."""
-        self.expect(windows.shape)
+        self._begin(windows.shape)
         logits: NDArray[np.float32] = self._compiled.result()(windows)[0]
         return logits
+
+    def _begin(self, shape: tuple[int, ...]) -> None:
+        if shape != self._shape:
+            self._shape = shape
+            self._compiled = self._compiler.submit(self._compile, shape)
 
     def _compile(self, shape: tuple[int, ...]) -> openvino.CompiledModel:
         self._model.reshape(list(shape))
