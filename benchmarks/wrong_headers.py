@@ -20,6 +20,7 @@ from discometry.core.volume import Grid, Volume
 from discometry.io.bundle import read_bundle
 from discometry.io.images import read_image
 from discometry.pipeline import Models, analyse_image
+from segmentation_scores import head
 
 DOUBTS = ("doubtful_orientation", "unusual_size")
 TURNED = {"as it is": (), "upside down": (2,), "back to front": (1,), "both": (1, 2)}
@@ -69,8 +70,7 @@ def main() -> None:
             if (found == "believed") != (name == "as it is"):
                 odd.append(f"{path.parent.name}/{path.name}, {name}: {found}")
     columns = sorted({found for row in counts.values() for found in row})
-    print(f"| {len(paths)} scans | {' | '.join(columns)} |")
-    print("|---" * (len(columns) + 1) + "|")
+    head(f"{len(paths)} scans | {' | '.join(columns)}")
     for name, row in counts.items():
         print(f"| {name} | {' | '.join(str(row[found]) for found in columns)} |")
     print("\nNot as it should be:", *odd, sep="\n- ")

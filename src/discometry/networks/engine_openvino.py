@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from openvino import Node, opset13
 
 from discometry.core.anatomy import Tissue
+from discometry.core.beside import one_thread_only
 from discometry.networks.segmenter_config import SPUN_LEVEL, SegmenterConfig
 
 __all__ = ["OpenvinoPredictor", "residual_unet"]
@@ -73,7 +74,7 @@ class OpenvinoPredictor:
 
     def expect(self, shape: tuple[int, ...]) -> None:
         """Compile for windows of a shape, Bx1xLxPxS, in a thread, if a second one is allowed."""
-        if self._settings.get("INFERENCE_NUM_THREADS") != 1:
+        if not one_thread_only():
             self._begin(shape)
 
     def __call__(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
