@@ -91,7 +91,7 @@ Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and how much there is."""
 
 
-VIEWS = ((0.0, -1.25, -1.25), (0.0, 1.25, 1.25))
+VIEWS = ((0.0, -1.25, -1.25), (0.0, 1.25, 1.25), (0.0, -1.25, 1.25), (0.0, 1.25, -1.25))
 """How far the working voxels are shifted, in their own sides, for each look: a disc that falls badly between
 the voxels of one, or between the coarser ones within the network, falls well on those of the other."""
 
@@ -138,11 +138,11 @@ def analyse_image(study: str, image: Volume, models: Models, *, progress: Progre
 
 def segment_config(network: SegmenterConfig) -> SegmentConfig:
     """Give the options that suit a network."""
-    return SegmentConfig(divisor=network.divisor, longest=network.view, disc_cut=network.disc_cut)
+    return SegmentConfig(divisor=network.step, longest=network.view, disc_cut=network.disc_cut)
 
 
 def spine_views(image: Volume, models: Models, watch: Watch | None = None) -> list[Prepared]:
-    """Find the spine, and give the two views of it that the segmenter looks at.
+    """Find the spine, and give the views of it that the segmenter looks at.
 
     Raises
     ------

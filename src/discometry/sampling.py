@@ -1,7 +1,7 @@
 """Sampling arrays on other grids.
 
-Grids with the same first axis: as products with matrices made once. Small arrays that are laid into a large
-grid: only where the grid meets them.
+Grids with the same first axis: as products with matrices made once; others by :mod:`discometry.slices`. Small
+arrays that are laid into a large grid: only where the grid meets them.
 """
 
 from __future__ import annotations
@@ -15,29 +15,28 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
 from discometry.core.volume import Grid
+from discometry.slices import SPLINE_PADDING, TwoSteps, sample_slices, taps
 
-__all__ = ["Box", "box_that_meets", "linear_within", "plane_within", "sampler", "smoothing_sigma"]
+__all__ = ["Box", "box_that_meets", "linear_within", "sampler", "smoothing_sigma"]
 
 FloatArray = NDArray[np.float64]
 Image = NDArray[np.float32]
 Box = tuple[slice, slice, slice]
 
-_PADDING = 12
-"""Voxels by which splines go on beyond the border, as in SciPy."""
-
 
 def sampler(
     source: Grid, target: Grid, *, order: Literal[1, 3], average: bool = False
 ) -> Callable[[Image], Image]:
-    """Give what samples arrays by splines on a grid that may be turned about the first axis.
+    """Give what samples arrays by splines on a grid that may be turned.
 
-    The same as SciPy's ``affine_transform`` with mode ``nearest``, which lets an array go on as it ends, but
-    quicker by an order of magnitude.
+    An array goes on beyond its border as it ends. Where both grids have the same first axis, the same as
+    SciPy's ``affine_transform`` with mode ``nearest``, but quicker by an order of magnitude. On other grids
+    values are sampled along the first axis before they are sampled across it (:class:`~discometry.slices.TwoSteps`).
 
     Parameters
     ----------
     source, target
-        Grids with the same first axis, and others in the same plane.
+        Grids with the same handedness, turned against each other by less than a right angle.
     order
         Degree of the splines.
     average
@@ -50,6 +49,8 @@ def sampler(
     """
     matrix, start = target.sampling_in(source)
     sigma = smoothing_sigma(np.array(target.spacing_mm) / source.spacing_mm) if average else np.zeros(3)
+    if np.abs([*matrix[0, 1:], *matrix[1:, 0]]).max() > 1e-9:
+        return partial(sample_slices, TwoSteps.between(source, target), order, sigma)
     turned = np.abs(matrix[[1, 2], [2, 1]]).max() > 1e-9
     steps: dict[int, Callable[[Image], Image]] = {
         axis: partial(
@@ -67,7 +68,7 @@ def sampler(
         for axis in ([0] if turned else [0, 1, 2])
     }
     if turned:
-        pad = _PADDING if order > 1 else 0
+        pad = SPLINE_PADDING if order > 1 else 0
         plane = _plane_weights(
             matrix[1:, 1:], start[1:] + pad, np.array(source.shape[1:]) + 2 * pad, target.shape[1:], order
         )
@@ -81,20 +82,6 @@ def sampler(
         return np.ascontiguousarray(array, dtype=np.float32)
 
     return sample
-
-
-def plane_within(grid: Grid, other: Grid, *, margin_mm: float = 0.0) -> NDArray[np.bool_]:
-    """Tell which places of the last two axes of a grid, PxS, lie within another that shares its first axis.
-
-    A margin counts what lies a little outside as within.
-    """
-    plane = np.stack(np.broadcast_arrays(0, *np.ogrid[: grid.shape[1], : grid.shape[2]]), axis=-1)
-    index = other.to_index(grid.to_world(plane))[..., 1:]
-    off = np.abs(index - (np.array(other.shape[1:]) - 1) / 2)  # from the other's middle
-    inside: NDArray[np.bool_] = np.all(
-        off <= np.array(other.shape[1:]) / 2 + margin_mm / np.array(other.spacing_mm[1:]), axis=-1
-    )
-    return inside
 
 
 def box_that_meets(
@@ -184,22 +171,17 @@ def _across(
 
 
 def _plane_weights(
-    matrix: FloatArray, start: FloatArray, source: NDArray[np.intp], target: tuple[int, int], order: int
+    matrix: FloatArray, start: FloatArray, source: NDArray[np.intp], target: tuple[int, int], order: Literal[1, 3]
 ) -> sparse.csr_array:
     """Give what each spline of a plane, PxS, counts for each place of a turned one."""
     places = np.moveaxis(np.indices(target), 0, -1) @ matrix.T + start
-    places = np.clip(places, 0, source - 1)[..., None]
-    taps = np.floor(places) + np.arange(order + 1) - order // 2
-    off = np.abs(places - taps)
-    if order == 1:
-        weights = 1 - off
-    else:
-        weights = np.where(off < 1, 2 / 3 - off**2 + off**3 / 2, (2 - off) ** 3 / 6)
+    near, weights = taps(np.clip(places, 0, source - 1), order)
     # Taps outside lie where the splines are flat, or count nothing.
-    taps = np.clip(taps, 0, source[:, None] - 1).astype(np.int32)
-    data = (weights[..., 0, :, None] * weights[..., 1, None, :]).astype(np.float32)
-    columns = taps[..., 0, :, None] * np.int32(source[1]) + taps[..., 1, None, :]
+    near = np.clip(near, 0, source - 1)
+    data = (weights[:, None, ..., 0] * weights[None, :, ..., 1]).reshape((order + 1) ** 2, -1)
+    columns = (near[:, None, ..., 0] * source[1] + near[None, :, ..., 1]).reshape(data.shape)
     rows = np.arange(0, data.size + 1, (order + 1) ** 2)
     return sparse.csr_array(
-        (data.ravel(), columns.ravel(), rows), shape=(target[0] * target[1], int(np.prod(source)))
+        (data.T.ravel(), columns.T.ravel().astype(np.int32), rows),
+        shape=(target[0] * target[1], int(np.prod(source))),
     )

@@ -38,3 +38,14 @@ def test_only_what_has_coarse_levels_is_spun_and_in_a_copy() -> None:
     assert [type(module) for module in network.modules()] == before
     assert network.training
     assert not spun(network).training
+
+
+def test_sides_that_do_not_divide_change_little_but_at_their_end() -> None:
+    torch.manual_seed(0)
+    network = spun(build_segmenter(SegmenterConfig(width=4)))
+    image = torch.nn.functional.avg_pool3d(torch.randn(1, 1, 16, 96, 96), 5, stride=1, padding=2)
+    with torch.inference_mode():
+        whole, part = network(image), network(image[:, :, :15, :91, :93])
+    assert part.shape == (1, 5, 15, 91, 93)
+    difference = (whole[:, :, :15, :91, :93] - part).abs()
+    assert inner(difference).mean() < 0.1 * inner(whole).std()

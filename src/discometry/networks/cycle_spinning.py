@@ -1,4 +1,4 @@
-"""A U-Net whose answer depends less on where its coarse voxels fall."""
+"""A U-Net that takes any sides, and whose answer depends less on where its coarse voxels fall."""
 
 from __future__ import annotations
 
@@ -11,6 +11,21 @@ from torch import Tensor, nn
 from discometry.networks.segmenter_config import SPUN_LEVEL
 
 __all__ = ["spun"]
+
+
+class _Level(nn.Module):
+    """A level of MONAI's U-Net that gives back the sides that came, though they did not divide by its stride."""
+
+    def __init__(self, down: nn.Module, below: nn.Module, up: nn.Sequential) -> None:
+        super().__init__()
+        self.down, self.below = down, below
+        self.grow, self.refine = up
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Map BxCxLxPxS to what the level maps it to, BxCxLxPxS."""
+        i, j, k = batch.shape[2:]
+        answer: Tensor = self.refine(self.grow(self.below(self.down(batch)))[:, :, :i, :j, :k])
+        return answer
 
 
 class _CycleSpinning(nn.Module):
@@ -32,9 +47,21 @@ class _CycleSpinning(nn.Module):
 
 
 def spun(network: nn.Module) -> nn.Module:
-    """Copy a network for use, in eval mode, MONAI's U-Nets with cycle spinning below their second level."""
+    """Copy a network for use, in eval mode. MONAI's U-Nets take any sides then, and are cycle spun.
+
+    Their answer depends less on where the voxels fall of the levels below :data:`SPUN_LEVEL`.
+    """
     network = copy.deepcopy(network).eval()
     levels = [module for module in network.modules() if isinstance(module, SkipConnection)]
     if len(levels) > SPUN_LEVEL:
         levels[SPUN_LEVEL].submodule = _CycleSpinning(levels[SPUN_LEVEL].submodule)
+    _take_any_sides(network)
     return network
+
+
+def _take_any_sides(module: nn.Module) -> None:
+    """Replace, below a module, every level of MONAI's U-Net."""
+    for name, child in module.named_children():
+        _take_any_sides(child)
+        if isinstance(child, nn.Sequential) and any(isinstance(part, SkipConnection) for part in child):
+            setattr(module, name, _Level(*child))

@@ -29,7 +29,7 @@ Triple = tuple[int, int, int]
 
 
 def residual_unet(tensors: Mapping[str, NDArray[Any]], config: SegmenterConfig) -> openvino.Model:
-    """Lay out a residual U-Net: Bx1xLxPxS image to BxCxLxPxS logits, for any B and sides that divide.
+    """Lay out a residual U-Net: Bx1xLxPxS image to BxCxLxPxS logits, for any B and sides.
 
     Parameters
     ----------
@@ -116,9 +116,17 @@ def _network(image: Node, layers: _Layers, config: SegmenterConfig) -> Node:
         both = wide + (channels[-1] if depth + 1 == lowest else wide)
         given = came if depth else features
         up = layers.transposed(f"{name}.2.0", opset13.concat([down, below], 1), (both, given), stride)
+        up = _cut(up, x)
         return layers.residual_unit(f"{name}.2.1", up, (given, given), units=1, plain_end=depth == 0)
 
     return layers.convolution("1", from_level(0, image, "0.model"), (features, len(Tissue)), side=1)
+
+
+def _cut(longer: Node, like: Node) -> Node:
+    """Cut an array to the sides, LxPxS, of another, where these did not divide by a stride."""
+    axes, ones = np.array([2, 3, 4]), np.ones(3, dtype=np.int64)
+    sides = opset13.gather(opset13.shape_of(like), axes, np.array(0))
+    return opset13.slice(longer, 0 * ones, sides, ones, axes)
 
 
 class _Layers:

@@ -67,11 +67,16 @@ class SegmenterConfig:
 
     @property
     def divisor(self) -> tuple[int, int, int]:
-        """Numbers that the sides of an input must divide by."""
+        """Numbers that the sides of an image in training must divide by."""
         if self.architecture == "swin_unetr_v2":
             return (32, 32, 32)
         i, j, k = (first * 2 ** (self.levels - 2) for first in self.first_stride)
         return i, j, k
+
+    @property
+    def step(self) -> tuple[int, int, int]:
+        """Numbers that the sides of an image must divide by in use, where a U-Net takes any."""
+        return self.divisor if self.architecture == "swin_unetr_v2" else (1, 1, 1)
 
     @property
     def strides(self) -> list[tuple[int, int, int]]:

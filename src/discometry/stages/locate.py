@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from discometry.core.anatomy import Tissue
 from discometry.core.errors import InputError
@@ -28,8 +29,9 @@ class LocateConfig:
     """Numbers that the sides of a window must divide by."""
     overlap: float = 0.5
     """Part of a window that it shares with the next."""
-    margin_mm: tuple[float, float, float] = (16.0, 20.0, 24.0)
-    """What is kept along L, P, S around the discs found, and beneath the lowest vertebra."""
+    margin_mm: tuple[float, float, float] = (12.0, 17.0, 18.0)
+    """What is kept along L, P, S around the discs found, and beneath the lowest vertebra, be it in the image or
+    not: or the region would change with how the image ends. To the sides it ends with the image."""
     least_disc_mm3: float = 1000.0
     """An image with less disc than this, even uncertain, shows no lumbar spine."""
     probability: float = 0.3
@@ -39,8 +41,11 @@ class LocateConfig:
     vertebrae at the lower end."""
     lean_deg: float = 8.0
     """How far the spine leans backwards in the region: neither L5/S1 nor the highest discs are steep then."""
-    most_turned_deg: float = 30.0
-    """The region is turned against the image no farther than this."""
+    most_turned_deg: tuple[float, float, float] = (30.0, 15.0, 15.0)
+    """The region is turned about the image's axes L, P, S no farther than this."""
+    least_width_mm: float = 40.0
+    """In an image that is narrower the region is not turned about P and S: a slab does not show how a spine
+    leans to the side, and has nothing beside it to turn to."""
 
 
 def locate(
@@ -50,9 +55,9 @@ def locate(
     *,
     on_windows: Callable[[int, int], None] | None = None,
 ) -> Region:
-    """Give the region of the discs and of what lies around and beneath them, turned as the spine leans.
+    """Give the region of the discs and of what lies around and beneath them, turned as the spine lies.
 
-    A patient who lies turned in the sagittal plane has the same region then: the fine network sees the same.
+    A patient who lies turned has the same region then: the fine network sees the same.
 
     Parameters
     ----------
@@ -96,35 +101,66 @@ def locate(
             action="look at the image, and whether its header says rightly how it lies",
         )
     column = probabilities[Tissue.DISC] + probabilities[Tissue.VERTEBRA]
-    frame = _along_spine(grid, np.where(column > config.probability, column, 0), config)
+    frame = _along_spine(
+        grid, np.where(column > config.probability, column, 0), probabilities[Tissue.CANAL], config
+    )
     places, bones = (
         frame.to_index(grid.to_world(np.argwhere(found).astype(float))) for found in (disc, bone)
     )
     low, high = np.quantile(places, (config.left_out, 1 - config.left_out), axis=0)
     # The lowest disc gives all others their names, and bone beneath the lowest found may stand on one more.
     low[2] = min(low[2], np.quantile(bones[:, 2], config.left_out))
-    ends = frame.to_index(prepared.part.corners_mm)
-    low = np.maximum(low - config.margin_mm, ends.min(axis=0))
-    high = np.minimum(high + config.margin_mm, ends.max(axis=0))
+    first, last = _sides(prepared.part, frame, (low + high) / 2)
+    low, high = low - config.margin_mm, high + config.margin_mm
+    low[0], high[0] = max(low[0], first), min(high[0], last)
     return Region(frame.to_world((low + high) / 2), high - low, frame.direction)
 
 
-def _along_spine(grid: Grid, weights: NDArray[np.float32], config: LocateConfig) -> Grid:
-    """Lay axes of 1 mm about the centre of some weights, which lean against the last by a given angle."""
-    found = np.argwhere(weights > 0)
-    heavy = weights[weights > 0]
+def _sides(image: Grid, frame: Grid, middle: NDArray[np.float64]) -> tuple[float, float]:
+    """Give where a frame's first axis through a place enters and leaves an image."""
+    here, beside = (image.to_index(frame.to_world(place))[0] for place in (middle, middle + (1, 0, 0)))
+    first, last = (middle[0] + (end - 0.5 - here) / (beside - here) for end in (0, image.shape[0]))
+    return first, last
+
+
+def _along_spine(
+    grid: Grid, column: NDArray[np.float32], canal: NDArray[np.float32], config: LocateConfig
+) -> Grid:
+    """Lay axes of 1 mm about the column's centre: S as it stands, but for a given lean, P towards the canal."""
+    found = np.argwhere(column > 0)
+    heavy = column[column > 0]
     along = found * grid.spacing_mm
     off = along - np.average(along, axis=0, weights=heavy)
-    _, directions = np.linalg.eigh(np.einsum("n,ni,nj->ij", heavy, off[:, 1:], off[:, 1:]))
-    posterior, superior = directions[:, -1] * (1 if directions[1, -1] > 0 else -1)
-    lean = np.rad2deg(np.arctan2(posterior, superior))
-    turn = np.deg2rad(np.clip(lean - config.lean_deg, -config.most_turned_deg, config.most_turned_deg))
-    cos, sin = np.cos(turn), np.sin(turn)
-    turned = grid.direction @ np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
+    _, directions = np.linalg.eigh(np.einsum("n,ni,nj->ij", heavy, off, off))
+    superior = directions[:, -1] * (1 if directions[2, -1] > 0 else -1)
+    posterior = _towards_canal(grid, column, canal)
+    posterior -= (posterior @ superior) * superior
+    posterior /= np.linalg.norm(posterior)
+    left = np.cross(posterior, superior)
+    lean = Rotation.from_euler("X", config.lean_deg, degrees=True).as_matrix()
+    along_spine = Rotation.from_matrix(np.stack([left, posterior, superior], axis=1) @ lean)
+    most = np.array(config.most_turned_deg)
+    if grid.shape[0] * grid.spacing_mm[0] < config.least_width_mm:
+        most[1:] = 0.0
+    angles = np.clip(along_spine.as_euler("XYZ", degrees=True), -most, most)
+    turned = grid.direction @ Rotation.from_euler("XYZ", angles, degrees=True).as_matrix()
     centre = grid.to_world(np.average(found, axis=0, weights=heavy)).tolist()
-    own, along_spine = (
+    own, turned_grid = (
         Grid.from_spacing((1, 1, 1), (1, 1, 1), origin_mm=centre, direction=axes)
         for axes in (grid.direction, turned)
     )
     # An oblique scan of a leaning spine may be turned so far that no axis is the one to the head.
-    return along_spine if along_spine.axis_codes == "LPS" else own
+    return turned_grid if turned_grid.axis_codes == "LPS" else own
+
+
+def _towards_canal(
+    grid: Grid, column: NDArray[np.float32], canal: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Give the way from the column to the canal behind it, mm along the grid's axes, level by level."""
+    places = np.indices(grid.shape[:2]).reshape(2, -1) * np.array(grid.spacing_mm[:2])[:, None]
+    levels = [array.reshape(-1, grid.shape[2]) for array in (column, np.where(canal >= 0.5, canal, 0))]
+    both = (levels[0].sum(axis=0) > 0) & (levels[1].sum(axis=0) > 0)
+    if not both.any():
+        return np.array([0.0, 1.0, 0.0])
+    before, behind = (places @ level[:, both] / level[:, both].sum(axis=0) for level in levels)
+    return np.array([*(behind - before).mean(axis=1), 0.0])

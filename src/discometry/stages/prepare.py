@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from discometry.core.errors import InputError
 from discometry.core.records import Prepared, Region
 from discometry.core.volume import Grid, Volume
-from discometry.sampling import plane_within, sampler
+from discometry.sampling import sampler
+from discometry.slices import slice_within
 
 __all__ = ["PrepareConfig", "normalise", "prepare", "working_grid"]
 
@@ -67,8 +68,9 @@ def prepare(image: Volume, config: PrepareConfig | None = None, *, region: Regio
     prepared = np.zeros_like(sampled)
     # The border of a turned region may leave the image. What is just outside goes on as the image ends, so
     # that answers between the outermost voxels are right.
-    inside = plane_within(grid, source.grid, margin_mm=max(config.spacing_mm[1:]))
-    prepared[:, inside] = normalise(sampled[:, inside], percentiles=config.percentiles)
+    margin = max(config.spacing_mm)
+    inside = np.stack([slice_within(grid, source.grid, n, margin_mm=margin) for n in range(grid.shape[0])])
+    prepared[inside] = normalise(sampled[inside], percentiles=config.percentiles)
     return Prepared(Volume(grid, prepared), source=image.grid, part=part)
 
 

@@ -1,0 +1,164 @@
+"""Sampling on grids that are turned anyhow, a slice at a time.
+
+First along the source's first axis, then within its planes, so that every axis is interpolated once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from discometry.core.volume import Grid
+
+__all__ = ["SPLINE_PADDING", "TwoSteps", "sample_slices", "slice_sampler", "slice_within", "taps"]
+
+FloatArray = NDArray[np.float64]
+Image = NDArray[np.float32]
+
+SPLINE_PADDING = 12
+"""Voxels by which an array is continued before cubic splines are fitted to it, as SciPy does."""
+
+
+@dataclass(frozen=True, slots=True)
+class TwoSteps:
+    """Leads from the voxels of a target to those of a source that may be turned anyhow, in two steps.
+
+    The first moves along the source's first axis alone, to the sheared plane in which a slice of the target
+    lies; the second stays within that plane. Each axis is interpolated once, as in the decomposition of
+    rotations by Catmull & Smith, 3-D transformations of images in scanline order (1980).
+    """
+
+    across: FloatArray
+    """From voxels of a slice, 2, to those of the source's plane, 2."""
+    drift: FloatArray
+    """How far that plane's origin moves from one slice to the next, 2."""
+    start: FloatArray
+    """Source index of the target's first voxel, 3."""
+    slope: FloatArray
+    """How the first index changes over the plane, 2."""
+    rise: float
+    """How it changes from one slice to the next."""
+    source: tuple[int, int, int]
+    target: tuple[int, int, int]
+
+    @classmethod
+    def between(cls, source: Grid, target: Grid) -> TwoSteps:
+        matrix, start = target.sampling_in(source)
+        across, drift = matrix[1:, 1:], matrix[1:, 0]
+        slope = matrix[0, 1:] @ np.linalg.inv(across)
+        rise = float(matrix[0, 0] - slope @ drift)
+        return cls(across, drift, start, slope, rise, source.shape, target.shape)
+
+    def origin(self, number: int) -> FloatArray:
+        """Where a slice's first voxel lies in the source's plane, 2."""
+        origin: FloatArray = self.start[1:] + self.drift * number
+        return origin
+
+    def first_index(self, number: int) -> FloatArray:
+        """First index in the source, PxS, of what a slice meets."""
+        p, s = np.ogrid[: self.source[1], : self.source[2]]
+        steps = self.slope[0] * (p - self.start[1]) + self.slope[1] * (s - self.start[2])
+        index: FloatArray = np.clip(self.start[0] + self.rise * number + steps, 0, self.source[0] - 1)
+        return index
+
+
+def slice_sampler(source: Grid, target: Grid) -> Callable[[Image, int], Image]:
+    """Give what interpolates many values at once linearly, on one slice of a grid that may be turned anyhow.
+
+    Returns
+    -------
+    callable
+        Takes values on ``source``, CxLxPxS, and the number of a slice of ``target``; gives CxPS.
+    """
+    steps = TwoSteps.between(source, target)
+    plane = np.arange(source.shape[1] * source.shape[2])
+    offsets = np.moveaxis(np.indices(target.shape[1:]), 0, -1).reshape(-1, 2) @ steps.across.T
+    still = not np.abs(steps.drift).max() > 1e-9
+
+    @lru_cache(maxsize=1)  # all slices of a grid that shares the first axis have the same
+    def within_plane(number: int) -> list[tuple[NDArray[np.intp], Image]]:
+        """Give four neighbours of every place in the plane, with what each counts."""
+        places = (offsets + steps.origin(number)).T
+        p, s = (_neighbours(x, n) for x, n in zip(places, source.shape[1:], strict=True))
+        return [(row * source.shape[2] + column, a * b) for row, a in p for column, b in s]
+
+    def sample(values: Image, number: int) -> Image:
+        rows = values.reshape(len(values), -1)
+        along = _neighbours(steps.first_index(number).ravel(), source.shape[0])
+        there = _mixed(rows, [(index * plane.size + plane, weight) for index, weight in along])
+        return _mixed(there, within_plane(0 if still else number))
+
+    return sample
+
+
+def sample_slices(steps: TwoSteps, order: Literal[1, 3], sigma: FloatArray, array: Image) -> Image:
+    """Sample on a grid that is turned anyhow, slice by slice."""
+    array = ndimage.gaussian_filter(array, sigma, mode="nearest")
+    pad = SPLINE_PADDING if order > 1 else 1
+    array = np.pad(array, ((pad, pad), (0, 0), (0, 0)), mode="edge")
+    if order > 1:
+        array = ndimage.spline_filter1d(array, 3, 0, output=np.float32)
+    rows, plane = array.reshape(-1), np.arange(array[0].size).reshape(array.shape[1:])
+    sampled = np.empty(steps.target, dtype=np.float32)
+    for number in range(steps.target[0]):
+        places, weights = taps(steps.first_index(number) + pad, order)
+        there = np.zeros(array.shape[1:], dtype=np.float32)
+        for place, weight in zip(places, weights, strict=True):
+            there += rows[place * plane.size + plane] * weight
+        ndimage.affine_transform(
+            there,
+            steps.across,
+            offset=steps.origin(number),
+            output=sampled[number],
+            output_shape=steps.target[1:],
+            order=order,
+            mode="nearest",
+        )
+    return sampled
+
+
+def slice_within(grid: Grid, other: Grid, number: int, *, margin_mm: float = 0.0) -> NDArray[np.bool_]:
+    """Tell which voxels of a slice of a grid, PxS, lie within another grid.
+
+    A margin counts what lies a little outside as within.
+    """
+    matrix, start = grid.sampling_in(other)
+    p, s = np.ogrid[: grid.shape[1], : grid.shape[2]]
+    inside = np.ones(grid.shape[1:], dtype=bool)
+    for (l, along, up), first, length, side in zip(matrix, start, other.shape, other.spacing_mm, strict=True):
+        index = first + l * number + along * p + up * s
+        inside &= np.abs(index - (length - 1) / 2) <= length / 2 + margin_mm / side
+    return inside
+
+
+def taps(places: FloatArray, order: Literal[1, 3]) -> tuple[NDArray[np.intp], Image]:
+    """Give the samples on which a spline at some places rests, and what each counts: the first axis is new."""
+    ahead = np.arange(order + 1) - order // 2
+    near = np.floor(places).astype(np.intp) + ahead.reshape(-1, *[1] * places.ndim)
+    off = np.abs(places - near)
+    if order == 1:
+        weights = 1 - off
+    else:
+        weights = np.where(off < 1, 2 / 3 - off**2 + off**3 / 2, (2 - off) ** 3 / 6)
+    return near, weights.astype(np.float32)
+
+
+def _neighbours(places: FloatArray, length: int) -> list[tuple[NDArray[np.intp], Image]]:
+    """Give the samples before and after some places among ``length``, with what each counts there."""
+    places = np.clip(places, 0, length - 1)
+    before = places.astype(np.intp)
+    rest = (places - before).astype(np.float32)
+    return [(before, 1 - rest), (np.minimum(before + 1, length - 1), rest)]
+
+
+def _mixed(values: Image, parts: list[tuple[NDArray[np.intp], Image]]) -> Image:
+    """Add up values, CxN, at some indices, each by what it counts; what counts nothing is not looked up."""
+    looked_up = (values.take(index, 1, mode="clip") * weight for index, weight in parts if weight.any())
+    mixed: Image = reduce(np.add, looked_up)
+    return mixed
