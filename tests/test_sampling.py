@@ -52,7 +52,7 @@ def test_fine_sides_are_averaged_when_asked() -> None:
     before = Grid.from_spacing(array.shape, (1.0, 1.0, 1.0))
     after = Grid.from_spacing((10, 12, 12), (4.0, 1.0, 1.0))
     smooth = ndimage.gaussian_filter(array, smoothing_sigma(np.array([4.0, 1.0, 1.0])), mode="nearest")
-    found = sampler(before, after, order=1, average=True)(array)
+    found = sampler(before, after, order=1, voxel_mm=(4.0, 1.0, 1.0))(array)
     np.testing.assert_allclose(found, smooth[::4], atol=1e-5)
     assert smoothing_sigma(np.array([4.0, 1.0, 0.5])) == pytest.approx([0.4 * np.sqrt(15), 0, 0])
 

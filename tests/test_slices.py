@@ -10,10 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from discometry.core.volume import Grid
 from discometry.sampling import sampler
-from discometry.slices import slice_sampler, slice_within
-
-sides = st.tuples(*[st.integers(2, 24)] * 3)
-spacings = st.tuples(*[st.floats(0.4, 4.0)] * 3)
+from discometry.slices import slice_within
 
 
 @pytest.mark.parametrize("order", [1, 3])
@@ -29,28 +26,6 @@ def test_on_a_grid_turned_to_the_side_smooth_values_are_what_they_are_there(orde
     here = values(before.to_world(np.moveaxis(np.indices(before.shape), 0, -1))).astype(np.float32)
     atol = 2e-2 if order == 1 else 5e-4
     np.testing.assert_allclose(sampler(before, after, order=order)(here), there, atol=atol)
-    if order == 1:
-        sample = slice_sampler(before, after)
-        slices = np.stack([sample(np.stack([here, -here]), number) for number in range(9)], axis=1)
-        np.testing.assert_allclose(slices[0].reshape(after.shape), there, atol=atol)
-        np.testing.assert_array_equal(slices[1], -slices[0])
-
-
-@given(source=sides, target=sides, spacing=spacings, wanted=spacings, turn=st.sampled_from([0.0, 0.3]))
-def test_slices_of_a_grid_not_turned_to_the_side_are_scipys(
-    source: tuple[int, int, int],
-    target: tuple[int, int, int],
-    spacing: tuple[float, float, float],
-    wanted: tuple[float, float, float],
-    turn: float,
-) -> None:
-    array = np.random.default_rng(0).standard_normal(source).astype(np.float32)
-    before = Grid.from_spacing(source, spacing, origin_mm=(1.0, -2.0, 3.0))
-    axes = Rotation.from_euler("x", turn).as_matrix()
-    after = Grid.from_spacing(target, wanted, origin_mm=(0.3, -1.0, 2.0), direction=axes)
-    sample = slice_sampler(before, after)
-    found = np.stack([sample(array[None], n).reshape(target[1:]) for n in range(target[0])])
-    np.testing.assert_allclose(found, sampler(before, after, order=1)(array), atol=2e-5)
 
 
 @given(

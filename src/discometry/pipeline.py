@@ -32,7 +32,7 @@ from discometry.stages.intensity import intensity
 from discometry.stages.judge import JudgeConfig, judge
 from discometry.stages.locate import LocateConfig, locate
 from discometry.stages.measure import lordosis, measure
-from discometry.stages.prepare import PrepareConfig, prepare
+from discometry.stages.prepare import LOOKS, PrepareConfig, looks_shape, prepare, prepare_looks
 from discometry.stages.segment import SegmentConfig, segment, window_of
 from discometry.stages.separate import SeparateConfig, separate
 
@@ -89,11 +89,6 @@ class Analysis:
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and how much there is."""
-
-
-VIEWS = ((0.0, -1.25, -1.25), (0.0, 1.25, 1.25), (0.0, -1.25, 1.25), (0.0, 1.25, -1.25))
-"""How far the working voxels are shifted, in their own sides, for each look: a disc that falls badly between
-the voxels of one, or between the coarser ones within the network, falls well on those of the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +155,9 @@ def spine_views(image: Volume, models: Models, watch: Watch | None = None) -> li
     with watch.stage("prepare"):
         segmenter, config = models.segmenter()
         if region is not None:
-            shape = region.grid(config.spacing_mm, VIEWS[0]).shape
-            segmenter.expect((len(VIEWS), 1, *window_of(shape, segment_config(config))))
-        return [
-            prepare(image, PrepareConfig(spacing_mm=config.spacing_mm, order=3, shift=shift), region=region)
-            for shift in VIEWS
-        ]
+            shape = looks_shape(region, config.spacing_mm)
+            segmenter.expect((len(LOOKS), 1, *window_of(shape, segment_config(config))))
+        return prepare_looks(image, PrepareConfig(spacing_mm=config.spacing_mm, order=3), region=region)
 
 
 def analyse_mask(

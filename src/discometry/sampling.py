@@ -6,7 +6,7 @@ arrays that are laid into a large grid: only where the grid meets them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -25,13 +25,13 @@ Box = tuple[slice, slice, slice]
 
 
 def sampler(
-    source: Grid, target: Grid, *, order: Literal[1, 3], average: bool = False
+    source: Grid, target: Grid, *, order: Literal[1, 3], voxel_mm: Sequence[float] | None = None
 ) -> Callable[[Image], Image]:
     """Give what samples arrays by splines on a grid that may be turned.
 
     An array goes on beyond its border as it ends. Where both grids have the same first axis, the same as
     SciPy's ``affine_transform`` with mode ``nearest``, but quicker by an order of magnitude. On other grids
-    values are sampled along the first axis before they are sampled across it (:class:`~discometry.slices.TwoSteps`).
+    values are sampled along the first axis before they are sampled across it (:mod:`discometry.slices`).
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def sampler(
         Grids with the same handedness, turned against each other by less than a right angle.
     order
         Degree of the splines.
-    average
-        Smooth sides that are finer than the target first (:func:`smoothing_sigma`).
+    voxel_mm
+        Sides of voxels over which finer ones are averaged first (:func:`smoothing_sigma`).
 
     Returns
     -------
@@ -48,7 +48,7 @@ def sampler(
         Takes values on ``source``, gives them on ``target``, both float32.
     """
     matrix, start = target.sampling_in(source)
-    sigma = smoothing_sigma(np.array(target.spacing_mm) / source.spacing_mm) if average else np.zeros(3)
+    sigma = np.zeros(3) if voxel_mm is None else smoothing_sigma(np.array(voxel_mm) / source.spacing_mm)
     if np.abs([*matrix[0, 1:], *matrix[1:, 0]]).max() > 1e-9:
         return partial(sample_slices, TwoSteps.between(source, target), order, sigma)
     turned = np.abs(matrix[[1, 2], [2, 1]]).max() > 1e-9

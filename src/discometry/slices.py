@@ -5,18 +5,17 @@ First along the source's first axis, then within its planes, so that every axis 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, reduce
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from discometry.core.beside import for_each
 from discometry.core.volume import Grid
 
-__all__ = ["SPLINE_PADDING", "TwoSteps", "sample_slices", "slice_sampler", "slice_within", "taps"]
+__all__ = ["SPLINE_PADDING", "TwoSteps", "sample_slices", "slice_within", "taps"]
 
 FloatArray = NDArray[np.float64]
 Image = NDArray[np.float32]
@@ -68,35 +67,6 @@ class TwoSteps:
         return index
 
 
-def slice_sampler(source: Grid, target: Grid) -> Callable[[Image, int], Image]:
-    """Give what interpolates many values at once linearly, on one slice of a grid that may be turned anyhow.
-
-    Returns
-    -------
-    callable
-        Takes values on ``source``, CxLxPxS, and the number of a slice of ``target``; gives CxPS.
-    """
-    steps = TwoSteps.between(source, target)
-    plane = np.arange(source.shape[1] * source.shape[2])
-    offsets = np.moveaxis(np.indices(target.shape[1:]), 0, -1).reshape(-1, 2) @ steps.across.T
-    still = not np.abs(steps.drift).max() > 1e-9
-
-    @lru_cache(maxsize=1)  # all slices of a grid that shares the first axis have the same
-    def within_plane(number: int) -> list[tuple[NDArray[np.intp], Image]]:
-        """Give four neighbours of every place in the plane, with what each counts."""
-        places = (offsets + steps.origin(number)).T
-        p, s = (_neighbours(x, n) for x, n in zip(places, source.shape[1:], strict=True))
-        return [(row * source.shape[2] + column, a * b) for row, a in p for column, b in s]
-
-    def sample(values: Image, number: int) -> Image:
-        rows = values.reshape(len(values), -1)
-        along = _neighbours(steps.first_index(number).ravel(), source.shape[0])
-        there = _mixed(rows, [(index * plane.size + plane, weight) for index, weight in along])
-        return _mixed(there, within_plane(0 if still else number))
-
-    return sample
-
-
 def sample_slices(steps: TwoSteps, order: Literal[1, 3], sigma: FloatArray, array: Image) -> Image:
     """Sample on a grid that is turned anyhow, slice by slice."""
     array = ndimage.gaussian_filter(array, sigma, mode="nearest")
@@ -106,7 +76,8 @@ def sample_slices(steps: TwoSteps, order: Literal[1, 3], sigma: FloatArray, arra
         array = ndimage.spline_filter1d(array, 3, 0, output=np.float32)
     rows, plane = array.reshape(-1), np.arange(array[0].size).reshape(array.shape[1:])
     sampled = np.empty(steps.target, dtype=np.float32)
-    for number in range(steps.target[0]):
+
+    def fill(number: int) -> None:
         places, weights = taps(steps.first_index(number) + pad, order)
         there = np.zeros(array.shape[1:], dtype=np.float32)
         for place, weight in zip(places, weights, strict=True):
@@ -120,6 +91,8 @@ def sample_slices(steps: TwoSteps, order: Literal[1, 3], sigma: FloatArray, arra
             order=order,
             mode="nearest",
         )
+
+    for_each(range(steps.target[0]), fill)
     return sampled
 
 
@@ -147,18 +120,3 @@ def taps(places: FloatArray, order: Literal[1, 3]) -> tuple[NDArray[np.intp], Im
     else:
         weights = np.where(off < 1, 2 / 3 - off**2 + off**3 / 2, (2 - off) ** 3 / 6)
     return near, weights.astype(np.float32)
-
-
-def _neighbours(places: FloatArray, length: int) -> list[tuple[NDArray[np.intp], Image]]:
-    """Give the samples before and after some places among ``length``, with what each counts there."""
-    places = np.clip(places, 0, length - 1)
-    before = places.astype(np.intp)
-    rest = (places - before).astype(np.float32)
-    return [(before, 1 - rest), (np.minimum(before + 1, length - 1), rest)]
-
-
-def _mixed(values: Image, parts: list[tuple[NDArray[np.intp], Image]]) -> Image:
-    """Add up values, CxN, at some indices, each by what it counts; what counts nothing is not looked up."""
-    looked_up = (values.take(index, 1, mode="clip") * weight for index, weight in parts if weight.any())
-    mixed: Image = reduce(np.add, looked_up)
-    return mixed

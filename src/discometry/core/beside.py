@@ -1,15 +1,16 @@
-"""Work that is done in a thread beside other work, where a second thread is allowed."""
+"""Work that is done in threads, where more than one is allowed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-__all__ = ["beside", "one_thread_only"]
+__all__ = ["beside", "for_each", "one_thread_only"]
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -30,3 +31,14 @@ def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
         return
     with ThreadPoolExecutor(max_workers=1) as pool:
         yield pool.submit(work).result
+
+
+def for_each(items: Iterable[Item], work: Callable[[Item], None]) -> None:
+    """Do some work with every item, in threads unless there may be :func:`one_thread_only`."""
+    if one_thread_only():
+        for item in items:
+            work(item)
+        return
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for _ in pool.map(work, items):
+            pass  # an error is raised here

@@ -14,7 +14,15 @@ from discometry.core.volume import Grid, Volume
 from discometry.sampling import sampler
 from discometry.slices import slice_within
 
-__all__ = ["PrepareConfig", "normalise", "prepare", "working_grid"]
+__all__ = [
+    "LOOKS",
+    "PrepareConfig",
+    "looks_shape",
+    "normalise",
+    "prepare",
+    "prepare_looks",
+    "working_grid",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +35,13 @@ class PrepareConfig:
     """Intensities beyond these percentiles of the image are clipped."""
     order: Literal[1, 3] = 1
     """Degree of the splines between samples: 1 is linear, 3 keeps what the scanner saw."""
-    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """How far the working voxels are moved along L, P, S, in parts of their sides."""
 
-
+LOOKS = ((0, 0), (5, 5), (0, 5), (5, 0))
+"""Where each look begins, in halves of a voxel along P and S: a disc that falls badly between the voxels of one,
+or between the coarser ones within the network, falls well on those of another. The voxels of all four together
+are a grid of half the sides."""
+_BEFORE = (0.0, -np.max(LOOKS) / 4, -np.max(LOOKS) / 4)
+"""How far the first look lies before the middle, in voxels, so that all lie evenly about it."""
 _MARGIN = 8
 """Voxels around the region that smoothing and splines take in."""
 _MAX_WORKING_VOXELS = 2e8
@@ -50,13 +61,62 @@ def prepare(image: Volume, config: PrepareConfig | None = None, *, region: Regio
         If the image holds NaN or infinite values, or only one value, or is larger than any patient.
     """
     config = config or PrepareConfig()
+    source, grid = _laid_over(image, config, region, (0.0, 0.0, 0.0))
+    sampled, part = _sampled(source, grid, config, region)
+    return Prepared(Volume(grid, sampled), source=image.grid, part=part)
+
+
+def prepare_looks(
+    image: Volume, config: PrepareConfig | None = None, *, region: Region | None = None
+) -> list[Prepared]:
+    """Prepare an image once for each of :data:`LOOKS`, together."""
+    config = config or PrepareConfig()
+    source, first = _laid_over(image, config, region, _BEFORE)
+    half = np.array((1.0, 0.5, 0.5))
+    fine = Grid.from_spacing(
+        (first.shape[0], *(2 * n - 1 + np.max(LOOKS) for n in first.shape[1:])),
+        half * first.spacing_mm,
+        origin_mm=first.origin_mm,
+        direction=first.direction,
+    )
+    sampled, part = _sampled(source, fine, config, region)
+    looks = []
+    for p, s in LOOKS:
+        grid = Grid.from_spacing(
+            first.shape,
+            first.spacing_mm,
+            origin_mm=fine.to_world(np.array((0, p, s))).tolist(),
+            direction=first.direction,
+        )
+        array = sampled[:, p : p + 2 * first.shape[1] : 2, s : s + 2 * first.shape[2] : 2]
+        looks.append(Prepared(Volume(grid, array), source=image.grid, part=part))
+    return looks
+
+
+def looks_shape(region: Region, spacing_mm: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Give the sides, LxPxS, of the looks at a region."""
+    return region.grid(spacing_mm, _BEFORE).shape
+
+
+def _laid_over(
+    image: Volume, config: PrepareConfig, region: Region | None, shift: tuple[float, float, float]
+) -> tuple[Volume, Grid]:
+    """Give an image with axes L, P, S, and working voxels over it, moved by parts of their sides."""
     source = image.oriented()
-    part = source.grid
-    if region is None:
-        grid = _moved(working_grid(source.grid, config.spacing_mm), config.shift)
-    else:
-        grid = region.grid(config.spacing_mm, config.shift)
-        source, part = _near(source, grid), region.crop(source).grid
+    if region is not None:
+        return source, region.grid(config.spacing_mm, shift)
+    grid = working_grid(source.grid, config.spacing_mm)
+    origin = grid.to_world(np.array(shift)).tolist()
+    return source, Grid.from_spacing(grid.shape, grid.spacing_mm, origin_mm=origin, direction=grid.direction)
+
+
+def _sampled(
+    source: Volume, grid: Grid, config: PrepareConfig, region: Region | None
+) -> tuple[NDArray[np.float32], Grid]:
+    """Sample an image with axes L, P, S on a grid, and normalise it; the grid of what was sampled beside."""
+    part = source.grid if region is None else region.crop(source).grid
+    if region is not None:
+        source = _near(source, grid)
     array = source.array.astype(np.float32)
     if not np.isfinite(array).all():
         raise InputError(
@@ -64,14 +124,14 @@ def prepare(image: Volume, config: PrepareConfig | None = None, *, region: Regio
             expected="finite intensities",
             action="replace them, for instance by the background's value",
         )
-    sampled = sampler(source.grid, grid, order=config.order, average=True)(array)
+    sampled = sampler(source.grid, grid, order=config.order, voxel_mm=config.spacing_mm)(array)
     prepared = np.zeros_like(sampled)
-    # The border of a turned region may leave the image. What is just outside goes on as the image ends, so
-    # that answers between the outermost voxels are right.
+    # The region may leave the image. What is just outside goes on as the image ends, so that answers between the
+    # outermost voxels are right.
     margin = max(config.spacing_mm)
     inside = np.stack([slice_within(grid, source.grid, n, margin_mm=margin) for n in range(grid.shape[0])])
     prepared[inside] = normalise(sampled[inside], percentiles=config.percentiles)
-    return Prepared(Volume(grid, prepared), source=image.grid, part=part)
+    return prepared, part
 
 
 def normalise(array: NDArray[np.float32], *, percentiles: tuple[float, float]) -> NDArray[np.float32]:
@@ -107,16 +167,6 @@ def working_grid(source: Grid, spacing_mm: tuple[float, float, float]) -> Grid:
     centre = source.to_world((np.array(source.shape) - 1) / 2)
     origin = centre - source.direction @ ((shape - 1) / 2 * np.array(spacing_mm))
     return Grid.from_spacing(shape, spacing_mm, origin_mm=origin, direction=source.direction)
-
-
-def _moved(grid: Grid, shift: tuple[float, float, float]) -> Grid:
-    """Move a grid by parts of its voxels."""
-    return Grid.from_spacing(
-        grid.shape,
-        grid.spacing_mm,
-        origin_mm=grid.to_world(np.array(shift)).tolist(),
-        direction=grid.direction,
-    )
 
 
 def _near(source: Volume, grid: Grid) -> Volume:

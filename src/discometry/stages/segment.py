@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from discometry.core.anatomy import Tissue
+from discometry.core.beside import for_each
 from discometry.core.records import Prepared, Segmentation
 from discometry.core.volume import Grid, Volume
 from discometry.networks.runtime import Predictor, even_window, predict_probabilities
-from discometry.slices import slice_sampler, slice_within
 
 __all__ = ["SegmentConfig", "most_probable", "segment", "view_probabilities", "weigh_disc", "window_of"]
 
@@ -51,8 +52,9 @@ def segment(
     Parameters
     ----------
     views
-        The image, or the part of it that shows the spine, at the network's spacing: once, or again on voxels
-        that are shifted, and as many. The network sees every second view mirrored left-right.
+        The image, or the part of it that shows the spine, at the network's spacing: once, or as many looks as
+        :func:`~discometry.stages.prepare.prepare_looks` gives. The network sees every second one mirrored
+        left-right.
     predictor
         The network.
     config
@@ -64,8 +66,6 @@ def segment(
     probabilities = view_probabilities(views, predictor, config, on_windows=on_windows)
     source, part = views[0].source, views[0].part
     found = most_probable(probabilities, [view.image.grid for view in views], part)
-    for number, plane in enumerate(found):
-        plane[~slice_within(part, views[0].image.grid, number)] = Tissue.BACKGROUND
     whole = Volume(source, np.broadcast_to(np.uint8(0), source.shape)).oriented().grid
     first = np.rint(whole.to_index(np.array(part.origin_mm))).astype(int)
     tissue = np.zeros(whole.shape, dtype=np.uint8)
@@ -112,10 +112,60 @@ def weigh_disc(probabilities: NDArray[np.float32], disc_cut: float) -> None:
 def most_probable(
     probabilities: NDArray[np.float32], grids: Sequence[Grid], target: Grid
 ) -> NDArray[np.uint8]:
-    """Add up the views, NxCxLxPxS, on the target grid, slice by slice, and keep the greatest."""
-    samplers = [slice_sampler(grid, target) for grid in grids]
-    tissue = np.empty(target.shape, dtype=np.uint8)
-    for number, plane in enumerate(tissue):
-        sums = sum(sample(view, number) for sample, view in zip(samplers, probabilities, strict=True))
-        plane[:] = np.argmax(sums, axis=0).reshape(plane.shape)
+    """Add up looks, NxCxLxPxS, interpolated linearly to a grid, and keep the most probable tissue.
+
+    Beyond the looks is background. Their grids differ by halves of a voxel along P and S, and the first begins
+    first.
+    """
+    sums, grid = _on_half_voxels(probabilities, grids)
+    # Where background is the most probable all around, it is so there as well.
+    others = np.delete(sums, Tissue.BACKGROUND, axis=0)
+    unsure = _spread((others >= sums[Tissue.BACKGROUND]).any(axis=0))
+    tissue = np.full(target.shape, Tissue.BACKGROUND, dtype=np.uint8)
+    matrix, start = target.sampling_in(grid)
+    in_plane = matrix[:, 1:] @ np.indices(target.shape[1:]).reshape(2, -1) + start[:, None]
+
+    def fill(number: int) -> None:
+        places = in_plane + matrix[:, :1] * number
+        nearest = np.rint(places).astype(np.intp)
+        within = ((nearest >= 0) & (nearest < np.array(grid.shape)[:, None])).all(axis=0)
+        within[within] = unsure[tuple(nearest[:, within])]
+        there = [ndimage.map_coordinates(one, places[:, within], order=1, mode="nearest") for one in sums]
+        tissue[number].reshape(-1)[within] = np.argmax(there, axis=0)
+
+    for_each(range(len(tissue)), fill)
     return tissue
+
+
+def _spread(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Grow a mask, LxPxS, by one voxel to all sides."""
+    for axis in range(3):
+        grown = mask.copy()
+        before, after, wider = (np.moveaxis(one, axis, 0) for one in (mask, mask, grown))
+        wider[1:] |= before[:-1]
+        wider[:-1] |= after[1:]
+        mask = grown
+    return mask
+
+
+def _on_half_voxels(
+    probabilities: NDArray[np.float32], grids: Sequence[Grid]
+) -> tuple[NDArray[np.float32], Grid]:
+    """Add up looks, each interpolated linearly, CxLxPxS, on voxels of half the sides along P and S.
+
+    There all of them lie on voxels or half way between two, so that nothing is lost by it.
+    """
+    spacing = np.array((1.0, 0.5, 0.5)) * grids[0].spacing_mm
+    origin, direction = grids[0].origin_mm, grids[0].direction
+    starts = [np.rint((np.array(grid.origin_mm) - origin) @ direction / spacing).astype(int)[1:] for grid in grids]
+    sides = np.max(starts, axis=0) + 2 * np.array(probabilities.shape[3:]) - 1
+    sums = np.zeros((*probabilities.shape[1:3], *sides), dtype=np.float32)
+    for look, (p, s) in zip(probabilities, starts, strict=True):
+        sums[:, :, p : p + 2 * look.shape[2] : 2, s : s + 2 * look.shape[3] : 2] += look
+    for tissue in sums:
+        for axis in (1, 2):
+            along = np.moveaxis(tissue, axis, 0)
+            halves = along / 2
+            along[1:] += halves[:-1]
+            along[:-1] += halves[1:]
+    return sums, Grid.from_spacing(sums.shape[1:], spacing, origin_mm=origin, direction=direction)
