@@ -171,7 +171,11 @@ def _across(
 
 
 def _plane_weights(
-    matrix: FloatArray, start: FloatArray, source: NDArray[np.intp], target: tuple[int, int], order: Literal[1, 3]
+    matrix: FloatArray,
+    start: FloatArray,
+    source: NDArray[np.intp],
+    target: tuple[int, int],
+    order: Literal[1, 3],
 ) -> sparse.csr_array:
     """Give what each spline of a plane, PxS, counts for each place of a turned one."""
     places = np.moveaxis(np.indices(target), 0, -1) @ matrix.T + start

@@ -48,6 +48,7 @@ class TwoSteps:
 
     @classmethod
     def between(cls, source: Grid, target: Grid) -> TwoSteps:
+        """Find the steps between two grids."""
         matrix, start = target.sampling_in(source)
         across, drift = matrix[1:, 1:], matrix[1:, 0]
         slope = matrix[0, 1:] @ np.linalg.inv(across)
@@ -104,14 +105,14 @@ def slice_within(grid: Grid, other: Grid, number: int, *, margin_mm: float = 0.0
     matrix, start = grid.sampling_in(other)
     p, s = np.ogrid[: grid.shape[1], : grid.shape[2]]
     inside = np.ones(grid.shape[1:], dtype=bool)
-    for (l, along, up), first, length, side in zip(matrix, start, other.shape, other.spacing_mm, strict=True):
-        index = first + l * number + along * p + up * s
+    for step, first, length, side in zip(matrix, start, other.shape, other.spacing_mm, strict=True):
+        index = first + step[0] * number + step[1] * p + step[2] * s
         inside &= np.abs(index - (length - 1) / 2) <= length / 2 + margin_mm / side
     return inside
 
 
 def taps(places: FloatArray, order: Literal[1, 3]) -> tuple[NDArray[np.intp], Image]:
-    """Give the samples on which a spline at some places rests, and what each counts: the first axis is new."""
+    """Give the samples on which splines at some places rest, along a new first axis, and what each counts."""
     ahead = np.arange(order + 1) - order // 2
     near = np.floor(places).astype(np.intp) + ahead.reshape(-1, *[1] * places.ndim)
     off = np.abs(places - near)

@@ -3,13 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from discometry.core.anatomy import Tissue
 from discometry.core.records import Prepared, Region, Segmentation
 from discometry.core.volume import Grid, Volume
 from discometry.networks.runtime import Predictor
-from discometry.stages.prepare import PrepareConfig, prepare
-from discometry.stages.segment import SegmentConfig, segment, view_probabilities
+from discometry.stages.prepare import LOOKS, PrepareConfig, prepare, prepare_looks
+from discometry.stages.segment import SegmentConfig, most_probable, segment, view_probabilities
 
 
 def threshold(level: float) -> Predictor:
@@ -93,12 +95,13 @@ def test_a_higher_cut_calls_less_disc() -> None:
     assert counts[0] > counts[1] > counts[2] > 0
 
 
-def test_views_on_shifted_voxels_agree_where_the_image_is_smooth() -> None:
+def test_looks_on_voxels_that_lie_apart_agree_where_the_image_is_smooth() -> None:
     image, truth = bright_box((1.0, 1.0, 1.0))
-    shifts = ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5))
-    views = [prepare(image, PrepareConfig(order=3, shift=shift)) for shift in shifts]
-    first, second = (view.image.grid for view in views)
-    np.testing.assert_allclose(second.to_world(np.zeros(3)), first.to_world(np.array(shifts[1])), atol=1e-9)
+    views = prepare_looks(image, PrepareConfig(order=3))
+    first = views[0].image.grid
+    for view, (p, s) in zip(views, LOOKS, strict=True):
+        begins = first.to_index(np.array(view.image.grid.origin_mm))
+        np.testing.assert_allclose(begins, (0, p / 2, s / 2), atol=1e-9)
     level = float(views[0].image.array.max() + views[0].image.array.min()) / 2
     both, one = (segment(seen, threshold(level)).mask(Tissue.DISC) for seen in (views, views[:1]))
     assert 2 * (both & truth).sum() / (both.sum() + truth.sum()) > 0.9
@@ -117,3 +120,29 @@ def test_every_second_view_is_seen_mirrored_and_turned_back() -> None:
     once, mirrored = view_probabilities([view, view], slope, SegmentConfig())
     assert np.ptp(once[Tissue.DISC]) > 0.5
     np.testing.assert_allclose(mirrored, once[:, ::-1], atol=1e-6)
+
+
+@pytest.mark.parametrize("turn", [0.0, 8.0])
+def test_looks_brought_back_together_are_the_sum_of_each_brought_back(turn: float) -> None:
+    image, _ = bright_box((2.0, 1.5, 1.5))
+    axes = Rotation.from_euler("XYZ", (turn, turn, -turn), degrees=True).as_matrix()
+    region = Region(np.zeros(3), np.array([40.0, 30.0, 24.0]), axes)
+    grids = [view.image.grid for view in prepare_looks(image, region=region)]
+    answers = np.random.default_rng(0).random((len(grids), len(Tissue), *grids[0].shape)).astype(np.float32)
+    sums = np.zeros((len(Tissue), *image.grid.shape))
+    for grid, answer in zip(grids, answers, strict=True):
+        matrix, start = image.grid.sampling_in(grid)
+        for tissue in Tissue:
+            sums[tissue] += ndimage.affine_transform(
+                answer[tissue],
+                matrix,
+                start,
+                output_shape=image.grid.shape,
+                order=1,
+                mode="constant",
+                cval=-99,
+            )
+    seen_by_all = sums.min(axis=0) >= 0
+    found = most_probable(answers, grids, image.grid)
+    assert seen_by_all.sum() > 1000
+    np.testing.assert_array_equal(found[seen_by_all], np.argmax(sums, axis=0)[seen_by_all])

@@ -14,7 +14,7 @@ __all__ = ["spun"]
 
 
 class _Level(nn.Module):
-    """A level of MONAI's U-Net that gives back the sides that came, though they did not divide by its stride."""
+    """A level of MONAI's U-Net that gives back the sides that came, whatever its stride."""
 
     def __init__(self, down: nn.Module, below: nn.Module, up: nn.Sequential) -> None:
         super().__init__()

@@ -30,8 +30,8 @@ class LocateConfig:
     overlap: float = 0.5
     """Part of a window that it shares with the next."""
     margin_mm: tuple[float, float, float] = (12.0, 17.0, 18.0)
-    """What is kept along L, P, S around the discs found, and beneath the lowest vertebra, be it in the image or
-    not: or the region would change with how the image ends. To the sides it ends with the image."""
+    """What is kept along L, P, S around the discs found, and beneath the lowest vertebra. To the sides the
+    region ends with the image; elsewhere it may reach beyond, or it would change with the image's ends."""
     least_disc_mm3: float = 1000.0
     """An image with less disc than this, even uncertain, shows no lumbar spine."""
     probability: float = 0.3
@@ -101,9 +101,11 @@ def locate(
             action="look at the image, and whether its header says rightly how it lies",
         )
     column = probabilities[Tissue.DISC] + probabilities[Tissue.VERTEBRA]
-    frame = _along_spine(
-        grid, np.where(column > config.probability, column, 0), probabilities[Tissue.CANAL], config
-    )
+    most = np.array(config.most_turned_deg)
+    if prepared.part.shape[0] * prepared.part.spacing_mm[0] < config.least_width_mm:
+        most[1:] = 0.0
+    column[column <= config.probability] = 0
+    frame = _along_spine(grid, column, probabilities[Tissue.CANAL], config.lean_deg, most)
     places, bones = (
         frame.to_index(grid.to_world(np.argwhere(found).astype(float))) for found in (disc, bone)
     )
@@ -118,31 +120,31 @@ def locate(
 
 def _sides(image: Grid, frame: Grid, middle: NDArray[np.float64]) -> tuple[float, float]:
     """Give where a frame's first axis through a place enters and leaves an image."""
-    here, beside = (image.to_index(frame.to_world(place))[0] for place in (middle, middle + (1, 0, 0)))
+    here, beside = (image.to_index(frame.to_world(place))[0] for place in (middle, middle + np.eye(3)[0]))
     first, last = (middle[0] + (end - 0.5 - here) / (beside - here) for end in (0, image.shape[0]))
     return first, last
 
 
 def _along_spine(
-    grid: Grid, column: NDArray[np.float32], canal: NDArray[np.float32], config: LocateConfig
+    grid: Grid,
+    column: NDArray[np.float32],
+    canal: NDArray[np.float32],
+    lean_deg: float,
+    most_deg: NDArray[np.float64],
 ) -> Grid:
-    """Lay axes of 1 mm about the column's centre: S as it stands, but for a given lean, P towards the canal."""
+    """Lay axes of 1 mm about the column's centre: S along it, but for a given lean, P towards the canal."""
     found = np.argwhere(column > 0)
     heavy = column[column > 0]
     along = found * grid.spacing_mm
     off = along - np.average(along, axis=0, weights=heavy)
     _, directions = np.linalg.eigh(np.einsum("n,ni,nj->ij", heavy, off, off))
     superior = directions[:, -1] * (1 if directions[2, -1] > 0 else -1)
-    posterior = _towards_canal(grid, column, canal)
-    posterior -= (posterior @ superior) * superior
-    posterior /= np.linalg.norm(posterior)
-    left = np.cross(posterior, superior)
-    lean = Rotation.from_euler("X", config.lean_deg, degrees=True).as_matrix()
-    along_spine = Rotation.from_matrix(np.stack([left, posterior, superior], axis=1) @ lean)
-    most = np.array(config.most_turned_deg)
-    if grid.shape[0] * grid.spacing_mm[0] < config.least_width_mm:
-        most[1:] = 0.0
-    angles = np.clip(along_spine.as_euler("XYZ", degrees=True), -most, most)
+    left = np.cross(_towards_canal(grid, column, canal), superior)
+    left[0] += 1e-9  # where both are one line
+    left /= np.linalg.norm(left)
+    lean = Rotation.from_euler("X", lean_deg, degrees=True).as_matrix()
+    axes = np.stack([left, np.cross(superior, left), superior], axis=1) @ lean
+    angles = np.clip(Rotation.from_matrix(axes).as_euler("XYZ", degrees=True), -most_deg, most_deg)
     turned = grid.direction @ Rotation.from_euler("XYZ", angles, degrees=True).as_matrix()
     centre = grid.to_world(np.average(found, axis=0, weights=heavy)).tolist()
     own, turned_grid = (

@@ -36,10 +36,11 @@ class PrepareConfig:
     order: Literal[1, 3] = 1
     """Degree of the splines between samples: 1 is linear, 3 keeps what the scanner saw."""
 
+
 LOOKS = ((0, 0), (5, 5), (0, 5), (5, 0))
-"""Where each look begins, in halves of a voxel along P and S: a disc that falls badly between the voxels of one,
-or between the coarser ones within the network, falls well on those of another. The voxels of all four together
-are a grid of half the sides."""
+"""Where each look begins, in halves of a voxel along P and S: a disc that falls badly between the voxels of
+one, or between the coarser ones within the network, falls well on those of another. Together their voxels are
+a grid of half the sides."""
 _BEFORE = (0.0, -np.max(LOOKS) / 4, -np.max(LOOKS) / 4)
 """How far the first look lies before the middle, in voxels, so that all lie evenly about it."""
 _MARGIN = 8
@@ -72,10 +73,11 @@ def prepare_looks(
     """Prepare an image once for each of :data:`LOOKS`, together."""
     config = config or PrepareConfig()
     source, first = _laid_over(image, config, region, _BEFORE)
-    half = np.array((1.0, 0.5, 0.5))
+    (i, j, k), (across, along, up) = first.shape, first.spacing_mm
+    more = int(np.max(LOOKS)) - 1
     fine = Grid.from_spacing(
-        (first.shape[0], *(2 * n - 1 + np.max(LOOKS) for n in first.shape[1:])),
-        half * first.spacing_mm,
+        (i, 2 * j + more, 2 * k + more),
+        (across, along / 2, up / 2),
         origin_mm=first.origin_mm,
         direction=first.direction,
     )
@@ -88,7 +90,7 @@ def prepare_looks(
             origin_mm=fine.to_world(np.array((0, p, s))).tolist(),
             direction=first.direction,
         )
-        array = sampled[:, p : p + 2 * first.shape[1] : 2, s : s + 2 * first.shape[2] : 2]
+        array = sampled[:, p : p + 2 * j : 2, s : s + 2 * k : 2]
         looks.append(Prepared(Volume(grid, array), source=image.grid, part=part))
     return looks
 
@@ -126,8 +128,8 @@ def _sampled(
         )
     sampled = sampler(source.grid, grid, order=config.order, voxel_mm=config.spacing_mm)(array)
     prepared = np.zeros_like(sampled)
-    # The region may leave the image. What is just outside goes on as the image ends, so that answers between the
-    # outermost voxels are right.
+    # The region may leave the image. What is just outside goes on as the image ends, so that answers between
+    # the outermost voxels are right.
     margin = max(config.spacing_mm)
     inside = np.stack([slice_within(grid, source.grid, n, margin_mm=margin) for n in range(grid.shape[0])])
     prepared[inside] = normalise(sampled[inside], percentiles=config.percentiles)

@@ -27,8 +27,8 @@ class SegmentConfig:
     divisor: tuple[int, int, int] = (1, 1, 1)
     """Numbers that the sides of a window must divide by."""
     beside: int = 3
-    """Empty voxels that the network sees beyond the image to the left and to the right. It was taught on slabs
-    that end within the spine, with some of these, and paints less beside a disc where they are."""
+    """Empty voxels that the network sees to the left and the right of a region. It was taught on slabs that
+    end within the spine, with some of these, and without them paints more beside the discs."""
     overlap: float = 0.25
     """Part of a window that it shares with the next."""
     disc_cut: float = 0.5
@@ -114,8 +114,8 @@ def most_probable(
 ) -> NDArray[np.uint8]:
     """Add up looks, NxCxLxPxS, interpolated linearly to a grid, and keep the most probable tissue.
 
-    Beyond the looks is background. Their grids differ by halves of a voxel along P and S, and the first begins
-    first.
+    Beyond the looks is background. Their grids lie halves of a voxel apart along P and S; none begins before
+    the first.
     """
     sums, grid = _on_half_voxels(probabilities, grids)
     # Where background is the most probable all around, it is so there as well.
@@ -124,14 +124,15 @@ def most_probable(
     tissue = np.full(target.shape, Tissue.BACKGROUND, dtype=np.uint8)
     matrix, start = target.sampling_in(grid)
     in_plane = matrix[:, 1:] @ np.indices(target.shape[1:]).reshape(2, -1) + start[:, None]
+    last, beyond = np.array(grid.shape)[:, None] - 1, np.array((0.5, 1, 1))[:, None]  # half a look's voxel
 
     def fill(number: int) -> None:
         places = in_plane + matrix[:, :1] * number
-        nearest = np.rint(places).astype(np.intp)
-        within = ((nearest >= 0) & (nearest < np.array(grid.shape)[:, None])).all(axis=0)
-        within[within] = unsure[tuple(nearest[:, within])]
-        there = [ndimage.map_coordinates(one, places[:, within], order=1, mode="nearest") for one in sums]
-        tissue[number].reshape(-1)[within] = np.argmax(there, axis=0)
+        here = np.flatnonzero(((places >= -beyond) & (places <= last + beyond)).all(axis=0))
+        nearest = np.clip(np.rint(places[:, here]), 0, last).astype(np.intp)
+        here = here[unsure[tuple(nearest)]]
+        sampled = [ndimage.map_coordinates(one, places[:, here], order=1, mode="nearest") for one in sums]
+        tissue[number].reshape(-1)[here] = np.argmax(sampled, axis=0)
 
     for_each(range(len(tissue)), fill)
     return tissue
@@ -155,17 +156,22 @@ def _on_half_voxels(
 
     There all of them lie on voxels or half way between two, so that nothing is lost by it.
     """
-    spacing = np.array((1.0, 0.5, 0.5)) * grids[0].spacing_mm
-    origin, direction = grids[0].origin_mm, grids[0].direction
-    starts = [np.rint((np.array(grid.origin_mm) - origin) @ direction / spacing).astype(int)[1:] for grid in grids]
+    across, along, up = grids[0].spacing_mm
+    half = Grid.from_spacing(
+        grids[0].shape,
+        (across, along / 2, up / 2),
+        origin_mm=grids[0].origin_mm,
+        direction=grids[0].direction,
+    )
+    starts = [np.rint(half.to_index(np.array(grid.origin_mm))).astype(int)[1:] for grid in grids]
     sides = np.max(starts, axis=0) + 2 * np.array(probabilities.shape[3:]) - 1
     sums = np.zeros((*probabilities.shape[1:3], *sides), dtype=np.float32)
     for look, (p, s) in zip(probabilities, starts, strict=True):
         sums[:, :, p : p + 2 * look.shape[2] : 2, s : s + 2 * look.shape[3] : 2] += look
     for tissue in sums:
         for axis in (1, 2):
-            along = np.moveaxis(tissue, axis, 0)
-            halves = along / 2
-            along[1:] += halves[:-1]
-            along[:-1] += halves[1:]
-    return sums, Grid.from_spacing(sums.shape[1:], spacing, origin_mm=origin, direction=direction)
+            lines = np.moveaxis(tissue, axis, 0)
+            halves = lines / 2
+            lines[1:] += halves[:-1]
+            lines[:-1] += halves[1:]
+    return sums, Grid(sums.shape[1:], half.affine)
