@@ -5,7 +5,7 @@
 Prints Markdown for docs/benchmarks.md. The plain window is what a first script would do: read, resample, run
 torch in its default layout over the whole volume, one window at a time with half a window of overlap, cut
 discs as we do, write the tissue. It looks once; beside that stands the same with a second look at the mirror
-image, averaged, since we look twice. They and ``analyse`` are timed as processes of their own, start of
+image, averaged, as we average looks. They and ``analyse`` are timed as processes of their own, start of
 Python and imports included, and then within one process whose networks are ready: ``analyse`` again, report
 and all; our way from the image to tissue (locate, prepare, segment), on both engines; of the plain window
 the network's run alone.
