@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from discometry.core.volume import Grid
-from discometry.sampling import box_that_meets, linear_within, sampler, smoothing_sigma
+from discometry.sampling import box_that_meets, linear_within, sampler, smoothing_sigma, voxels_within
 
 sides = st.tuples(*[st.integers(2, 24)] * 3)
 spacings = st.tuples(*[st.floats(0.4, 4.0)] * 3)
@@ -87,3 +87,19 @@ def test_a_small_array_is_sampled_only_where_the_grid_meets_it(
 def test_the_box_is_no_larger_than_it_need_be() -> None:
     box = box_that_meets((5, 5, 5), np.eye(3), np.array([-10.0, -20.0, 8.0]), (30, 30, 30), margin=1)
     assert box == (slice(9, 16), slice(19, 26), slice(0, 0))
+
+
+@given(
+    turn=st.tuples(*[st.floats(-40, 40)] * 3),
+    origin=st.tuples(*[st.floats(-9, 9)] * 3),
+    margin=st.sampled_from([0.0, 1.5]),
+)
+def test_a_voxel_lies_within_where_its_index_in_the_other_grid_says_so(
+    turn: tuple[float, float, float], origin: tuple[float, float, float], margin: float
+) -> None:
+    axes = Rotation.from_euler("xyz", turn, degrees=True).as_matrix()
+    grid = Grid.from_spacing((4, 5, 6), (2.0, 1.0, 1.5), origin_mm=origin, direction=axes)
+    other = Grid.from_spacing((6, 8, 5), (1.0, 0.8, 2.0), origin_mm=(-2.5, -2.8, -4.0))
+    off = np.abs(other.to_index(grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1))) - (2.5, 3.5, 2))
+    expected = (off <= np.array([3, 4, 2.5]) + margin / np.array(other.spacing_mm)).all(axis=-1)
+    np.testing.assert_array_equal(voxels_within(grid, other, margin_mm=margin), expected)

@@ -17,7 +17,7 @@ from scipy import ndimage, sparse
 from discometry.core.volume import Grid
 from discometry.slices import SPLINE_PADDING, TwoSteps, sample_slices, taps
 
-__all__ = ["Box", "box_that_meets", "linear_within", "sampler", "smoothing_sigma"]
+__all__ = ["Box", "box_that_meets", "linear_within", "sampler", "smoothing_sigma", "voxels_within"]
 
 FloatArray = NDArray[np.float64]
 Image = NDArray[np.float32]
@@ -82,6 +82,20 @@ def sampler(
         return np.ascontiguousarray(array, dtype=np.float32)
 
     return sample
+
+
+def voxels_within(grid: Grid, other: Grid, *, margin_mm: float = 0.0) -> NDArray[np.bool_]:
+    """Tell which voxels of a grid, LxPxS, lie within another; a margin counts what lies a little outside."""
+    matrix, start = grid.sampling_in(other)
+    middle = (np.array(other.shape) - 1) / 2
+    reach = np.array(other.shape) / 2 + margin_mm / np.array(other.spacing_mm)
+    p, s = np.ogrid[: grid.shape[1], : grid.shape[2]]
+    inside = np.ones(grid.shape, dtype=bool)
+    for number, plane in enumerate(inside):  # by slices: all indices at once take much memory
+        for axis in range(3):
+            index = start[axis] + matrix[axis, 0] * number + matrix[axis, 1] * p + matrix[axis, 2] * s
+            plane &= np.abs(index - middle[axis]) <= reach[axis]
+    return inside
 
 
 def box_that_meets(

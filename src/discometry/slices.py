@@ -15,7 +15,7 @@ from scipy import ndimage
 from discometry.core.beside import for_each
 from discometry.core.volume import Grid
 
-__all__ = ["SPLINE_PADDING", "TwoSteps", "sample_slices", "slice_within", "taps"]
+__all__ = ["SPLINE_PADDING", "TwoSteps", "sample_slices", "taps"]
 
 FloatArray = NDArray[np.float64]
 Image = NDArray[np.float32]
@@ -95,20 +95,6 @@ def sample_slices(steps: TwoSteps, order: Literal[1, 3], sigma: FloatArray, arra
 
     for_each(range(steps.target[0]), fill)
     return sampled
-
-
-def slice_within(grid: Grid, other: Grid, number: int, *, margin_mm: float = 0.0) -> NDArray[np.bool_]:
-    """Tell which voxels of a slice of a grid, PxS, lie within another grid.
-
-    A margin counts what lies a little outside as within.
-    """
-    matrix, start = grid.sampling_in(other)
-    p, s = np.ogrid[: grid.shape[1], : grid.shape[2]]
-    inside = np.ones(grid.shape[1:], dtype=bool)
-    for step, first, length, side in zip(matrix, start, other.shape, other.spacing_mm, strict=True):
-        index = first + step[0] * number + step[1] * p + step[2] * s
-        inside &= np.abs(index - (length - 1) / 2) <= length / 2 + margin_mm / side
-    return inside
 
 
 def taps(places: FloatArray, order: Literal[1, 3]) -> tuple[NDArray[np.intp], Image]:

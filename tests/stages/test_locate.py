@@ -124,10 +124,11 @@ def test_the_region_turns_with_the_patient(degrees: tuple[float, float, float]) 
     image = scan_with_canal()
     changed, turn = tilted(image, degrees)
     before, after = located(image), located(changed)
-    np.testing.assert_allclose(after.axes, turn.T @ before.axes, atol=np.deg2rad(3))
+    off = 1.5 if not any(degrees[1:]) else 2.0  # what lies to the side is seen on voxels of 4 mm
+    np.testing.assert_allclose(after.axes, turn.T @ before.axes, atol=np.deg2rad(off))
     centre = image.grid.to_world((np.array(image.grid.shape) - 1) / 2)
-    np.testing.assert_allclose(after.middle_mm, centre + turn.T @ (before.middle_mm - centre), atol=3.0)
-    np.testing.assert_allclose(after.size_mm, before.size_mm, atol=6.0)
+    np.testing.assert_allclose(after.middle_mm, centre + turn.T @ (before.middle_mm - centre), atol=2.0)
+    np.testing.assert_allclose(after.size_mm, before.size_mm, atol=3.5)
 
 
 def test_a_slab_has_no_region_that_turns_to_the_side() -> None:
@@ -144,15 +145,13 @@ def test_the_region_ends_with_the_image_to_the_sides_only_and_leans_as_a_spine_c
     region = located(image, upright)
     assert region.size_mm[0] == pytest.approx(18 * 3.0, abs=1.0)
     assert region.size_mm[2] > 44 * 3.0 + 60.0
-    lying = (
-        scan().cropped((0, 0, 18), (40, 60, 62)).transposed((0, 2, 1))
-    )  # as if the header had P and S exchanged
+    # As if the header had P and S exchanged.
+    lying = scan().cropped((0, 0, 18), (40, 60, 62)).transposed((0, 2, 1))
     exchanged = Volume(Grid.from_spacing(lying.array.shape, (3.0, 3.0, 3.0)), lying.array)
     config = LocateConfig()
     region = locate(prepare(exchanged, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), by_brightness, config)
-    assert np.abs(np.arcsin(region.axes[1, 2])) == pytest.approx(
-        np.deg2rad(config.most_turned_deg[0]), abs=1e-3
-    )
+    turned, *_ = np.abs(Rotation.from_matrix(region.axes).as_euler("XYZ", degrees=True))
+    assert turned == pytest.approx(config.most_turned_deg[0], abs=1e-6)
 
 
 def test_a_very_oblique_scan_keeps_its_own_axes() -> None:

@@ -141,6 +141,20 @@ class Grid:
             for axis, world in enumerate(self.world_axes)
         )
 
+    def stepped(
+        self,
+        shape: Sequence[int],
+        *,
+        start: Sequence[float] = (0.0, 0.0, 0.0),
+        step: Sequence[float] = (1.0, 1.0, 1.0),
+    ) -> Grid:
+        """Give the grid of a shape whose voxel n lies at index ``start + step * n`` of this one."""
+        affine = self.affine.copy()
+        affine[:3, :3] *= np.asarray(step)
+        affine[:3, 3] = self.to_world(np.asarray(start))
+        i, j, k = shape
+        return Grid((i, j, k), affine)
+
     def to_world(self, index: FloatArray) -> FloatArray:
         """Map voxel indices (..., 3) to LPS positions (..., 3) in mm."""
         points: FloatArray = np.asarray(index, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
@@ -259,7 +273,4 @@ class Volume:
         high = [min(n, int(b)) for n, b in zip(self.grid.shape, upper, strict=True)]
         window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
         array = self.array[window]
-        affine = self.grid.affine.copy()
-        affine[:3, 3] = self.grid.to_world(np.array(low, dtype=np.float64))
-        i, j, k = array.shape
-        return Volume(Grid((i, j, k), affine), array)
+        return Volume(self.grid.stepped(array.shape, start=low), array)

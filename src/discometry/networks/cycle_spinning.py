@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from monai.networks.layers.simplelayers import SkipConnection
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from discometry.networks.segmenter_config import SPUN_LEVEL
 
-__all__ = ["spun"]
+__all__ = ["replace_each", "spun"]
 
 
 class _Level(nn.Module):
@@ -55,13 +56,21 @@ def spun(network: nn.Module) -> nn.Module:
     levels = [module for module in network.modules() if isinstance(module, SkipConnection)]
     if len(levels) > SPUN_LEVEL:
         levels[SPUN_LEVEL].submodule = _CycleSpinning(levels[SPUN_LEVEL].submodule)
-    _take_any_sides(network)
+    replace_each(network, _with_its_sides)
     return network
 
 
-def _take_any_sides(module: nn.Module) -> None:
-    """Replace, below a module, every level of MONAI's U-Net."""
+def replace_each(module: nn.Module, other: Callable[[nn.Module], nn.Module | None]) -> None:
+    """Replace every module below one for which there is another."""
     for name, child in module.named_children():
-        _take_any_sides(child)
-        if isinstance(child, nn.Sequential) and any(isinstance(part, SkipConnection) for part in child):
-            setattr(module, name, _Level(*child))
+        replace_each(child, other)
+        replacement = other(child)
+        if replacement is not None:
+            setattr(module, name, replacement)
+
+
+def _with_its_sides(module: nn.Module) -> _Level | None:
+    """Give a level of MONAI's U-Net that keeps its sides."""
+    if isinstance(module, nn.Sequential) and any(isinstance(part, SkipConnection) for part in module):
+        return _Level(*module)
+    return None

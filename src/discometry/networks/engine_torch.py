@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from discometry.networks.cycle_spinning import spun
+from discometry.networks.cycle_spinning import replace_each, spun
 
 __all__ = ["TorchPredictor"]
 
@@ -29,7 +29,7 @@ class TorchPredictor:
         self._network: nn.Module = (
             spun(network).to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         )
-        _normalise_channels_last(self._network)
+        replace_each(self._network, _channels_last)
 
     def expect(self, shape: tuple[int, ...]) -> None:
         """Do nothing: torch runs any shape as it is."""
@@ -56,10 +56,8 @@ class _InstanceNorm(nn.Module):
         )
 
 
-def _normalise_channels_last(module: nn.Module) -> None:
-    """Replace, below a module, every instance normalisation that has no weights."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.InstanceNorm3d) and not child.affine and not child.track_running_stats:
-            setattr(module, name, _InstanceNorm(child.eps))
-        else:
-            _normalise_channels_last(child)
+def _channels_last(module: nn.Module) -> _InstanceNorm | None:
+    """Give an instance normalisation that has no weights as one that keeps channels last."""
+    if isinstance(module, nn.InstanceNorm3d) and not module.affine and not module.track_running_stats:
+        return _InstanceNorm(module.eps)
+    return None

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from discometry.core.errors import InputError
 from discometry.core.records import Prepared, Region
 from discometry.core.volume import Grid, Volume
-from discometry.sampling import sampler
-from discometry.slices import slice_within
+from discometry.sampling import sampler, voxels_within
 
 __all__ = [
     "LOOKS",
@@ -73,24 +72,14 @@ def prepare_looks(
     """Prepare an image once for each of :data:`LOOKS`, together."""
     config = config or PrepareConfig()
     source, first = _laid_over(image, config, region, _BEFORE)
-    (i, j, k), (across, along, up) = first.shape, first.spacing_mm
+    i, j, k = first.shape
     more = int(np.max(LOOKS)) - 1
-    fine = Grid.from_spacing(
-        (i, 2 * j + more, 2 * k + more),
-        (across, along / 2, up / 2),
-        origin_mm=first.origin_mm,
-        direction=first.direction,
-    )
+    fine = first.stepped((i, 2 * j + more, 2 * k + more), step=(1, 0.5, 0.5))
     sampled, part = _sampled(source, fine, config, region)
     looks = []
     for p, s in LOOKS:
-        grid = Grid.from_spacing(
-            first.shape,
-            first.spacing_mm,
-            origin_mm=fine.to_world(np.array((0, p, s))).tolist(),
-            direction=first.direction,
-        )
         array = sampled[:, p : p + 2 * j : 2, s : s + 2 * k : 2]
+        grid = fine.stepped(first.shape, start=(0, p, s), step=(1, 2, 2))
         looks.append(Prepared(Volume(grid, array), source=image.grid, part=part))
     return looks
 
@@ -108,8 +97,7 @@ def _laid_over(
     if region is not None:
         return source, region.grid(config.spacing_mm, shift)
     grid = working_grid(source.grid, config.spacing_mm)
-    origin = grid.to_world(np.array(shift)).tolist()
-    return source, Grid.from_spacing(grid.shape, grid.spacing_mm, origin_mm=origin, direction=grid.direction)
+    return source, grid.stepped(grid.shape, start=shift)
 
 
 def _sampled(
@@ -130,8 +118,7 @@ def _sampled(
     prepared = np.zeros_like(sampled)
     # The region may leave the image. What is just outside goes on as the image ends, so that answers between
     # the outermost voxels are right.
-    margin = max(config.spacing_mm)
-    inside = np.stack([slice_within(grid, source.grid, n, margin_mm=margin) for n in range(grid.shape[0])])
+    inside = voxels_within(grid, source.grid, margin_mm=max(config.spacing_mm))
     prepared[inside] = normalise(sampled[inside], percentiles=config.percentiles)
     return prepared, part
 

@@ -118,9 +118,8 @@ def most_probable(
     the first.
     """
     sums, grid = _on_half_voxels(probabilities, grids)
-    # Where background is the most probable all around, it is so there as well.
-    others = np.delete(sums, Tissue.BACKGROUND, axis=0)
-    unsure = _spread((others >= sums[Tissue.BACKGROUND]).any(axis=0))
+    # Between voxels where background is the most probable, it is so as well.
+    unsure = ndimage.maximum_filter(sums.max(axis=0) > sums[Tissue.BACKGROUND], 3)
     tissue = np.full(target.shape, Tissue.BACKGROUND, dtype=np.uint8)
     matrix, start = target.sampling_in(grid)
     in_plane = matrix[:, 1:] @ np.indices(target.shape[1:]).reshape(2, -1) + start[:, None]
@@ -138,17 +137,6 @@ def most_probable(
     return tissue
 
 
-def _spread(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Grow a mask, LxPxS, by one voxel to all sides."""
-    for axis in range(3):
-        grown = mask.copy()
-        before, after, wider = (np.moveaxis(one, axis, 0) for one in (mask, mask, grown))
-        wider[1:] |= before[:-1]
-        wider[:-1] |= after[1:]
-        mask = grown
-    return mask
-
-
 def _on_half_voxels(
     probabilities: NDArray[np.float32], grids: Sequence[Grid]
 ) -> tuple[NDArray[np.float32], Grid]:
@@ -156,13 +144,7 @@ def _on_half_voxels(
 
     There all of them lie on voxels or half way between two, so that nothing is lost by it.
     """
-    across, along, up = grids[0].spacing_mm
-    half = Grid.from_spacing(
-        grids[0].shape,
-        (across, along / 2, up / 2),
-        origin_mm=grids[0].origin_mm,
-        direction=grids[0].direction,
-    )
+    half = grids[0].stepped(grids[0].shape, step=(1, 0.5, 0.5))
     starts = [np.rint(half.to_index(np.array(grid.origin_mm))).astype(int)[1:] for grid in grids]
     sides = np.max(starts, axis=0) + 2 * np.array(probabilities.shape[3:]) - 1
     sums = np.zeros((*probabilities.shape[1:3], *sides), dtype=np.float32)
@@ -174,4 +156,4 @@ def _on_half_voxels(
             halves = lines / 2
             lines[1:] += halves[:-1]
             lines[:-1] += halves[1:]
-    return sums, Grid(sums.shape[1:], half.affine)
+    return sums, half.stepped(sums.shape[1:])
