@@ -117,13 +117,17 @@ def most_probable(
     Beyond the looks is background. Their grids lie halves of a voxel apart along P and S; none begins before
     the first.
     """
-    sums, grid = _on_half_voxels(probabilities, grids)
+    if len(grids) == 1:
+        sums, grid = probabilities[0], grids[0]
+    else:
+        sums, grid = _on_half_voxels(probabilities, grids)
     # Between voxels where background is the most probable, it is so as well.
     unsure = ndimage.maximum_filter(sums.max(axis=0) > sums[Tissue.BACKGROUND], 3)
     tissue = np.full(target.shape, Tissue.BACKGROUND, dtype=np.uint8)
     matrix, start = target.sampling_in(grid)
     in_plane = matrix[:, 1:] @ np.indices(target.shape[1:]).reshape(2, -1) + start[:, None]
-    last, beyond = np.array(grid.shape)[:, None] - 1, np.array((0.5, 1, 1))[:, None]  # half a look's voxel
+    last = np.array(grid.shape)[:, None] - 1
+    beyond = np.divide(grids[0].spacing_mm, grid.spacing_mm)[:, None] / 2  # half of a look's voxel
 
     def fill(number: int) -> None:
         places = in_plane + matrix[:, :1] * number
