@@ -48,16 +48,27 @@ def test_the_region_holds_the_discs_and_room_for_one_beneath_the_lowest_bone() -
     assert np.count_nonzero(part.array > 0.9) == np.count_nonzero(image.array > 0.9)
 
 
-def test_bone_that_stands_apart_does_not_stretch_the_region() -> None:
+@pytest.mark.parametrize("brightness", [0.4, 1.0])
+def test_what_stands_apart_neither_stretches_nor_turns_the_region(brightness: float) -> None:
+    """Such as bone, or discs that the network imagines in the belly."""
     image = scan()
     apart = image.with_array(image.array.copy())
     apart.array[12:26, 4:16, 2:8] = 0.4
-    config = LocateConfig(lean_deg=0.0)
+    apart.array[12:26, 4:16, 6:9] = brightness
     alone, beside = (
-        locate(prepare(volume, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), by_brightness, config)
+        locate(prepare(volume, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), by_brightness)
         for volume in (image, apart)
     )
-    assert beside.size_mm[2] == pytest.approx(alone.size_mm[2], abs=5.0)
+    np.testing.assert_allclose(beside.size_mm, alone.size_mm, atol=5.0)
+    np.testing.assert_allclose(beside.axes, alone.axes, atol=0.02)
+
+
+def test_a_vertebra_that_is_missed_leaves_the_spine_one() -> None:
+    image = scan()
+    image.array[12:26, 30:42, 26:34] = 0.0
+    low = locate(prepare(image, PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), by_brightness)
+    whole = locate(prepare(scan(), PrepareConfig(spacing_mm=(4.0, 2.7, 2.7))), by_brightness)
+    assert low.size_mm[2] == pytest.approx(whole.size_mm[2], abs=5.0)
 
 
 def test_bone_without_discs_is_no_lumbar_spine() -> None:

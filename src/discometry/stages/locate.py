@@ -36,6 +36,8 @@ class LocateConfig:
     """An image with less disc than this, even uncertain, shows no lumbar spine."""
     probability: float = 0.3
     """Tissue at least this probable counts as found: the coarse network only points the way."""
+    bridged: int = 6
+    """Disc and vertebra that lie apart by twice as many coarse voxels are of one spine still."""
     left_out: float = 0.01
     """Part of the disc voxels, at either end of every axis, that the region need not reach to; of the
     vertebrae at the lower end."""
@@ -88,12 +90,14 @@ def locate(
     )
     probabilities = (seen + mirrored[:, ::-1]) / 2
     disc = probabilities[Tissue.DISC] >= config.probability
-    # Discs lie within a disc's height of bone, and a spine's bone within a vertebra's height of what hangs
-    # together with discs; a lone spot elsewhere would stretch the box for nothing.
+    # Discs lie within a disc's height of bone.
     bone = probabilities[Tissue.VERTEBRA] >= 0.5
     disc &= ndimage.binary_dilation(bone, iterations=3)
-    columns, _ = ndimage.label(ndimage.binary_dilation(bone | disc, iterations=4))
-    bone &= np.isin(columns, np.unique(columns[disc]))
+    # A spine is one column, a vertebra that was missed bridged over. What lies apart, such as in the belly,
+    # would turn the box, and stretch it for nothing.
+    columns, _ = ndimage.label(ndimage.binary_dilation(bone | disc, iterations=config.bridged))
+    spine = columns == np.bincount(columns[disc], minlength=1).argmax()
+    disc, bone, probabilities = disc & spine, bone & spine, probabilities * spine
     if disc.sum() * grid.voxel_volume_mm3 < config.least_disc_mm3:
         raise InputError(
             "no lumbar spine in the image",
