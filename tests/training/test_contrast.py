@@ -6,7 +6,14 @@ import pytest
 from discometry.core.anatomy import Tissue
 from discometry.core.phantom_anatomy import Structure
 from discometry.core.phantom_paint import DISC_CODE
-from discometry.training.contrast import colour_codes, degrade, recolour, smooth_noise, textured
+from discometry.training.contrast import (
+    colour_codes,
+    degrade,
+    endplate_changes,
+    recolour,
+    smooth_noise,
+    textured,
+)
 from discometry.training.scans import MAYBE_SACRUM
 
 
@@ -41,6 +48,29 @@ def test_flaws_keep_shape_and_finite_values(seed: int) -> None:
     ):
         assert changed.shape == image.shape
         assert np.isfinite(changed).all()
+
+
+def test_noise_may_have_a_grain_of_its_own_along_each_axis() -> None:
+    field = smooth_noise((40, 40, 40), np.random.default_rng(0), np.array([2.0, 12.0, 12.0]))
+    assert np.abs(np.diff(field, axis=0)).mean() > 2 * np.abs(np.diff(field, axis=1)).mean()
+
+
+def test_endplates_change_in_the_marrow_beside_discs_and_less_farther_off() -> None:
+    target = np.full((12, 40, 60), Tissue.VERTEBRA, dtype=np.uint8)
+    target[:, :, :8] = Tissue.BACKGROUND
+    target[:, :, 28:33] = Tissue.DISC
+    image = np.random.default_rng(0).standard_normal(target.shape).astype(np.float32)
+    changes = np.mean(
+        [
+            np.abs(endplate_changes(image, target, np.random.default_rng(seed), (2.0, 0.9, 0.9)) - image)
+            for seed in range(12)
+        ],
+        axis=(0, 1, 2),
+    )
+    assert changes[:8].max() == changes[28:33].max() == 0
+    assert changes[33] > 0.1
+    assert changes[33] > 4 * changes[45]
+    assert changes[27] > 4 * changes[12]
 
 
 def test_what_may_be_sacrum_is_shifted_as_background_is() -> None:

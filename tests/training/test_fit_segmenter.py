@@ -140,9 +140,24 @@ def test_starts_from_trained_weights_of_the_same_build_only(tmp_path: Path) -> N
     again = read_bundle(tmp_path / "b").component("segmenter")
     for name, tensor in start.tensors.items():
         np.testing.assert_allclose(again.tensors[name], tensor, atol=1e-3, err_msg=name)  # float16
+    other = replace(still, network=replace(NETWORK, norm="batch"))
+    fit_segmenter(None, tmp_path / "d", tmp_path / "run-d", other, start=start)
+    renormed = read_bundle(tmp_path / "d").component("segmenter")
+    for name, tensor in start.tensors.items():
+        np.testing.assert_allclose(renormed.tensors[name], tensor, atol=1e-3, err_msg=name)
     wider = replace(training(1), network=replace(NETWORK, width=6))
     with pytest.raises(BundleError, match="same preset"):
         fit_segmenter(None, tmp_path / "c", tmp_path / "run-c", wider, start=start)
+
+
+def test_no_batch_leaves_the_lowest_level_one_voxel_deep() -> None:
+    """There torch goes backwards in bfloat16 and corrupts its memory."""
+    config = replace(PRESETS["fast"], loop=LoopConfig(accelerator="cpu"))
+    thin = np.zeros((3, 130, 130), dtype=np.uint8)
+    scan = Scan("7_t2", "7", (4.0, 0.9, 0.9), thin, image=np.random.default_rng(0).random(thin.shape))
+    images, targets = module._Epoch(0, [[scan]], config)[0]
+    assert images.shape[2:] == targets.shape[1:] == (16, 112, 112)
+    assert (targets[:, 8:] == IGNORED).all()
 
 
 def test_presets_are_what_they_say() -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from discometry.core.anatomy import Tissue
 from discometry.training.patches import PatchConfig, draw_patch, whole_scan
@@ -64,6 +67,24 @@ def test_the_field_of_view_may_end_within_a_patch() -> None:
         for s in range(12)
     ]
     assert max(shares) > 0.1
+
+
+def test_anatomy_is_bent_smoothly() -> None:
+    def edges(bend_mm: float) -> NDArray[np.int_]:
+        """Where disc begins on a flat endplate, voxels, over the slices and from front to back."""
+        config = replace(
+            SMALL, bend_mm=bend_mm, rotation_deg=(0, 0, 0), shear=0.0, scale=(1.0, 1.0), disc_share=0.0
+        )
+        scan = slab((16, 32, 32))
+        scan.tissue[:] = np.where(np.arange(32) < 16, Tissue.VERTEBRA, Tissue.DISC)
+        _, target = draw_patch(scan, np.random.default_rng(1), config)
+        return (target == Tissue.DISC).argmax(axis=2)[4:-4, 8:-8]  # beside what lies beyond the scan
+
+    assert np.ptp(edges(0.0)) == 0
+    bent = edges(9.0)
+    assert np.ptp(bent) >= 2
+    assert np.abs(np.diff(bent, axis=0)).max() <= 2
+    assert np.abs(np.diff(bent, axis=1)).max() <= 2
 
 
 def test_tissue_and_intensities_stay_together() -> None:

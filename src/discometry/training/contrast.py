@@ -1,4 +1,4 @@
-"""Contrast and flaws for training images: random tissue signals, tone curves, thick slices, ghosts, noise."""
+"""Contrast and flaws for training images: tissue signals, tones, endplates, thick slices, ghosts, noise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from discometry.core.phantom_mri import CONTRASTS
 from discometry.core.phantom_paint import DISC_CODE, MARROW_CODE, structure_of_code
 from discometry.training.scans import MAYBE_SACRUM
 
-__all__ = ["colour_codes", "degrade", "recolour", "textured"]
+__all__ = ["colour_codes", "degrade", "endplate_changes", "recolour", "smooth_noise", "textured"]
 
 FloatArray = NDArray[np.float32]
 LabelArray = NDArray[np.uint8]
@@ -72,6 +72,19 @@ def recolour(image: FloatArray, target: LabelArray, rng: np.random.Generator) ->
     return image
 
 
+def endplate_changes(
+    image: FloatArray, target: LabelArray, rng: np.random.Generator, spacing_mm: tuple[float, float, float]
+) -> FloatArray:
+    """Brighten or darken the marrow beside some discs, here and there, as Modic changes do."""
+    reach = rng.uniform(2.0, 6.0) / np.array(spacing_mm)
+    # One at a flat endplate, and less with the distance from it.
+    near = 2 * ndimage.gaussian_filter((target == Tissue.DISC).astype(np.float32), reach)
+    spots = np.clip(smooth_noise(image.shape, rng, 25.0 / np.array(spacing_mm)), 0, 1)
+    shift = rng.normal(0, 1.0) * image.std()
+    changed: FloatArray = image + shift * near * spots * (target == Tissue.VERTEBRA)
+    return changed
+
+
 def degrade(
     image: FloatArray, rng: np.random.Generator, spacing_mm: tuple[float, float, float]
 ) -> FloatArray:
@@ -94,9 +107,11 @@ def degrade(
     return noisy
 
 
-def smooth_noise(shape: tuple[int, ...], rng: np.random.Generator, scale: float) -> FloatArray:
-    """Noise of unit spread whose features are about ``scale`` voxels wide."""
-    coarse = tuple(max(2, round(side / scale)) for side in shape)
+def smooth_noise(
+    shape: tuple[int, ...], rng: np.random.Generator, scale: float | NDArray[np.float64]
+) -> FloatArray:
+    """Noise of unit spread whose features are about ``scale`` voxels wide, along each axis or all."""
+    coarse = np.maximum(2, np.rint(np.array(shape) / scale)).astype(int)
     field: FloatArray = rng.standard_normal(coarse).astype(np.float32)
     for axis, side in enumerate(shape):
         field = _stretched(field, side, axis)

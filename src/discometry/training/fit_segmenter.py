@@ -79,7 +79,7 @@ class SegmenterTraining:
 
 PRESETS: Mapping[str, SegmenterTraining] = MappingProxyType(
     {
-        "fast": SegmenterTraining(),
+        "fast": SegmenterTraining(network=SegmenterConfig(norm="batch")),
         "locator": SegmenterTraining(
             component="locator",
             network=SegmenterConfig(
@@ -200,14 +200,15 @@ def _first_network(config: SegmenterTraining, start: Component | None) -> nn.Mod
         network = build_segmenter(config.network)
     if start is not None:
         trained, found = load_segmenter(start)
-        free = {name: getattr(config.network, name) for name in ("patch", "view", "spacing_mm", "disc_cut")}
+        free = {name: getattr(config.network, name) for name in _FREE}
         if replace(found, **free) != config.network:
             raise BundleError(
                 f"a network to start from that is {found}",
                 expected=f"one built as {config.network}",
                 action="start from a bundle of the same preset, or from none",
             )
-        network.load_state_dict(trained.state_dict())
+        # What lacks is what another normalisation begins with.
+        network.load_state_dict(trained.state_dict(), strict=False)
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network
 
@@ -245,9 +246,14 @@ class _Epoch(Sequence[Batch]):
 
 
 def _batch(scans: list[Scan], rng: np.random.Generator, config: PatchConfig, size: int) -> Batch:
-    """Draw ``size`` patches and pad them to a common shape, padding ignored."""
+    """Draw ``size`` patches and pad them to a common shape, padding ignored.
+
+    None is so thin that a network's lowest level is one voxel deep if its patches need not be: there torch
+    2.13 goes backwards through a convolution in bfloat16 on a CPU and corrupts its memory.
+    """
     drawn = [draw_patch(scans[int(rng.integers(len(scans)))], rng, config) for _ in range(size)]
-    shape = np.max([target.shape for _, target in drawn], axis=0)
+    least = np.minimum(2 * np.array(config.divisor), config.patch)
+    shape = np.max([least, *(target.shape for _, target in drawn)], axis=0)
     images = np.zeros((size, 1, *shape), dtype=np.float32)
     targets = np.full((size, *shape), IGNORED, dtype=np.int64)
     for number, (image, target) in enumerate(drawn):
@@ -257,6 +263,9 @@ def _batch(scans: list[Scan], rng: np.random.Generator, config: PatchConfig, siz
     batch = torch.from_numpy(images).contiguous(memory_format=torch.channels_last_3d)
     return batch, torch.from_numpy(targets)
 
+
+_FREE = ("patch", "view", "spacing_mm", "disc_cut", "norm")
+"""What a network to start from may differ in."""
 
 _LEAST_CUT = 0.2
 """Disc is called at no less than this share, and at no more than what is left of one."""

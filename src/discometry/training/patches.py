@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from discometry.core.anatomy import Tissue
-from discometry.training.contrast import colour_codes, degrade, recolour, textured
+from discometry.training.contrast import (
+    colour_codes,
+    degrade,
+    endplate_changes,
+    recolour,
+    smooth_noise,
+    textured,
+)
 from discometry.training.scans import IGNORED, Scan
 
 __all__ = ["PatchConfig", "draw_patch", "whole_scan"]
@@ -40,19 +47,23 @@ class PatchConfig:
     """Smallest and greatest magnification."""
     shear: float = 0.1
     """Greatest shear in the sagittal plane."""
+    bend_mm: float = 1.5
+    """Greatest spread of the smooth shifts by which each place moves, along each axis."""
+    bend_scale_mm: float = 40.0
+    """From one such shift to another that does not depend on it."""
     disc_share: float = 0.7
     """Part of the patches that is centred on a disc voxel."""
+    endplate_share: float = 0.25
+    """Part of the patches in which the marrow beside some discs has another signal."""
     cut_share: float = 0.2
     """Part of the patches at one of whose sides the field of view ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Placement:
-    """The affine map from patch index to scan index, and the patch's shape."""
+    """Where each voxel of a patch lies in the scan, 3xLxPxS, voxels."""
 
-    matrix: Array
-    offset: Array
-    shape: tuple[int, int, int]
+    places: FloatArray
 
     def sample(
         self,
@@ -63,21 +74,28 @@ class _Placement:
         table: FloatArray | None = None,
     ) -> NDArray[np.generic]:
         """Sample an array of the scan, looked up in a ``table`` first, only where the patch reaches."""
-        ends = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1).T
-        corners = ends @ self.matrix.T + self.offset
-        low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 1, 0, np.array(array.shape) - 1)
-        high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2, low + 1, array.shape)
+        axes = (1, 2, 3)
+        low = np.clip(np.floor(self.places.min(axes)).astype(int) - 1, 0, np.array(array.shape) - 1)
+        high = np.clip(np.ceil(self.places.max(axes)).astype(int) + 2, low + 1, array.shape)
         window = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-        sampled: NDArray[np.generic] = ndimage.affine_transform(
+        sampled: NDArray[np.generic] = ndimage.map_coordinates(
             array[window] if table is None else table[array[window]],
-            self.matrix,
-            offset=self.offset - low,
-            output_shape=self.shape,
+            self.places - low.astype(np.float32)[:, None, None, None],
             order=order,
             mode="constant",
             cval=outside,
         )
         return sampled
+
+
+def _laid(matrix: Array, middle: Array, shape: tuple[int, int, int]) -> FloatArray:
+    """Give the places of a patch's voxels, 3xLxPxS, about its middle; ``matrix`` has its steps in columns."""
+    steps = [np.arange(n, dtype=np.float32) - np.float32((n - 1) / 2) for n in shape]
+    i, j, k = np.meshgrid(*steps, indexing="ij", sparse=True)
+    along = matrix.astype(np.float32)[:, :, None, None, None]
+    places: FloatArray = along[:, 0] * i + along[:, 1] * j + along[:, 2] * k
+    places += middle.astype(np.float32)[:, None, None, None]
+    return places
 
 
 def draw_patch(scan: Scan, rng: np.random.Generator, config: PatchConfig) -> tuple[FloatArray, LabelArray]:
@@ -97,6 +115,8 @@ def draw_patch(scan: Scan, rng: np.random.Generator, config: PatchConfig) -> tup
     if not inside.any():
         return np.zeros((1, *target.shape), dtype=np.float32), target
     image = _intensities(scan, placement, target, rng)
+    if rng.random() < config.endplate_share:
+        image = endplate_changes(image, target, rng, config.spacing_mm)
     image = degrade(image, rng, config.spacing_mm)
     image = (image - image[inside].mean()) / (image[inside].std() + 1e-6)
     image = image * np.exp(rng.normal(0, 0.2)) + rng.normal(0, 0.3)
@@ -121,9 +141,8 @@ def whole_scan(scan: Scan, spacing_mm: tuple[float, float, float], *, seed: int 
     i, j, k = np.maximum(1, np.ceil(np.array(scan.tissue.shape) * scan.spacing_mm / spacing - 1e-6)).astype(
         int
     )
-    matrix = np.diag(spacing / scan.spacing_mm)
-    offset = (np.array(scan.tissue.shape) - 1) / 2 - matrix @ ((np.array((i, j, k)) - 1) / 2)
-    placement = _Placement(matrix, offset, (int(i), int(j), int(k)))
+    middle = (np.array(scan.tissue.shape) - 1) / 2
+    placement = _Placement(_laid(np.diag(spacing / scan.spacing_mm), middle, (int(i), int(j), int(k))))
     target = placement.sample(scan.tissue, 0, IGNORED).astype(np.uint8)
     if scan.image is not None:
         image = placement.sample(scan.image, 1, 0.0).astype(np.float32)
@@ -156,7 +175,11 @@ def _placement(scan: Scan, rng: np.random.Generator, config: PatchConfig) -> _Pl
     matrix = (turn @ shear / zoom) * spacing / np.array(scan.spacing_mm)[:, None]
     if rng.random() < 0.5:
         matrix = matrix * np.array([-1.0, 1.0, 1.0])
-    return _Placement(matrix, centre - matrix @ ((np.array(shape) - 1) / 2), shape)
+    places = _laid(matrix, centre, shape)
+    for along, step in zip(places, scan.spacing_mm, strict=True):
+        bent = smooth_noise(shape, rng, config.bend_scale_mm / spacing)
+        along += bent * np.float32(rng.uniform(0, config.bend_mm) / step)
+    return _Placement(places)
 
 
 def _disc_voxel(scan: Scan, rng: np.random.Generator, otherwise: Array) -> Array:
