@@ -84,6 +84,19 @@ def test_depth_is_that_of_the_canal_from_front_to_back() -> None:
     assert canal_depths_mm(replace(spine, canal=None)).tolist() == [0.0] * 6
 
 
+@pytest.mark.parametrize(("angles", "flags"), [("lower", ()), ("upper", ("doubtful_orientation",))])
+def test_a_spine_that_bends_most_at_its_upper_end_is_doubted(angles: str, flags: tuple[str, ...]) -> None:
+    spine = separate(tissue(), SeparateConfig(convention="tissue"))
+    bent = np.array([-20.0, -8.0, 0.0, 4.0, 6.0, 7.0])
+    bent = bent if angles == "lower" else -bent[::-1]
+    geometries = [
+        replace(measure(disc, spine.vertebrae), angle_sagittal_deg=float(angle))
+        for disc, angle in zip(spine.discs, bent, strict=True)
+    ]
+    assert judge(spine, geometries) == flags
+    assert judge(replace(spine, discs=spine.discs[:4]), geometries[:4]) == ()
+
+
 def test_few_discs_and_missing_measures_give_no_reason_for_doubt() -> None:
     spine = separate(tissue(), SeparateConfig(convention="tissue"))
     lone = Spine(spine.labels, spine.discs[:1], spine.vertebrae, spine.canal)

@@ -259,8 +259,8 @@ _FLAGS = {
     "doubtful_orientation": FlagMeaning(
         "Orientation in doubt",
         "The discs are not higher in front than behind, and the more so the lower they are, as those of most "
-        "lumbar spines, or hardly a canal was seen behind them. See on the pictures whether the file says "
-        "rightly which way is up and back.",
+        "lumbar spines, or the spine bends most at its upper end, or hardly a canal was seen behind it. See "
+        "on the pictures whether the file says rightly which way is up and back.",
     ),
     "unusual_size": FlagMeaning(
         "Size in doubt",

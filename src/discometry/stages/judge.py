@@ -1,8 +1,9 @@
 """Judge whether the discs, all together, are those of a lumbar spine that lies as its header says.
 
-A disc of a lumbar spine is higher in front than behind, the more so the lower it lies; the canal is behind
-it; the next disc follows after 3 to 4 cm, about as far as it is wide. A file that turns a scan upside down or
-back to front, tells wrong voxel sizes or shows no spine breaks one of these rules. Few patients do.
+A disc of a lumbar spine is higher in front than behind, the more so the lower it lies; the spine bends most
+at its lower end; the canal is behind it; the next disc follows after 3 to 4 cm, about as far as it is wide. A
+file that turns a scan upside down or back to front, tells wrong voxel sizes or shows no spine breaks one of
+these rules. Few patients do.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class JudgeConfig:
     """Discs are higher in front by this angle, in the mean .."""
     wedge_trend_deg: float = -0.3
     """.. which changes from one to the next above by no more than this."""
+    bend_trend_deg: float = 0.0
+    """The sagittal angle changes from a disc to the next above, and that change by no more than this."""
     least_discs: int = 4
     """Fewer discs say too little of how the spine lies."""
     least_canal_mm: float = 4.5
@@ -74,12 +77,14 @@ def judge(spine: Spine, geometries: Sequence[Geometry], config: JudgeConfig | No
             expected="an MRI that shows lumbar discs and the canal",
             action="look at the image, and whether its header says rightly how it lies",
         )
-    wedges = np.array([one.wedge_deg for one in geometries])
-    known = np.flatnonzero(np.isfinite(wedges))
     turned = len(spine.discs) >= config.least_discs and bool(np.median(depths) < config.least_canal_mm)
-    if known.size >= config.least_discs:
-        trend = float(np.polyfit(known, wedges[known], 1)[0])
-        turned |= bool(wedges[known].mean() < config.least_wedge_deg or trend > config.wedge_trend_deg)
+    places, wedges = _known([one.wedge_deg for one in geometries])
+    if places.size >= config.least_discs:
+        trend = np.polyfit(places, wedges, 1)[0]
+        turned |= bool(wedges.mean() < config.least_wedge_deg or trend > config.wedge_trend_deg)
+    places, angles = _known([one.angle_sagittal_deg for one in geometries])
+    if places.size > config.least_discs:
+        turned |= bool(2 * np.polyfit(places, angles, 2)[0] > config.bend_trend_deg)
     step, width = _median(_steps_mm(spine)), _median([one.width_ap_mm for one in geometries])
     sizes = ((step, config.steps_mm), (width, config.widths_ap_mm), (step / width, config.steps_per_width))
     flags = {
@@ -87,6 +92,12 @@ def judge(spine: Spine, geometries: Sequence[Geometry], config: JudgeConfig | No
         "unusual_size": any(found < low or found > high for found, (low, high) in sizes),
     }
     return tuple(flag for flag, holds in flags.items() if holds)
+
+
+def _known(values: Sequence[float] | NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Give the discs, counted from the lowest, of which a measure is known, and the measure."""
+    places = np.flatnonzero(np.isfinite(values))
+    return places, np.array(values)[places]
 
 
 def _steps_mm(spine: Spine) -> NDArray[np.float64]:
@@ -98,7 +109,7 @@ def _steps_mm(spine: Spine) -> NDArray[np.float64]:
 
 def _median(values: Sequence[float] | NDArray[np.float64]) -> float:
     """Give the median of the values that are known; NaN, which keeps to all limits, if there is none."""
-    known = np.asarray(values)[np.isfinite(values)]
+    _, known = _known(values)
     return float(np.median(known)) if known.size else math.nan
 
 
