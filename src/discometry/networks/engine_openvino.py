@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import openvino
@@ -23,7 +23,7 @@ from discometry.networks.segmenter_config import SPUN_LEVEL, SegmenterConfig
 __all__ = ["OpenvinoPredictor", "residual_unet"]
 
 _EPSILON = 1e-5
-"""Added to the variance by normalisation, torch's default."""
+"""Added to the variance by instance normalisation, torch's default."""
 
 Triple = tuple[int, int, int]
 
@@ -43,7 +43,7 @@ def residual_unet(tensors: Mapping[str, NDArray[Any]], config: SegmenterConfig) 
     KeyError, ValueError, RuntimeError
         If the weights are not those of this network.
     """
-    layers = _Layers(tensors, config.norm)
+    layers = _Layers(tensors)
     image = opset13.parameter([-1, 1, -1, -1, -1], np.float32)
     model = openvino.Model([_network(image, layers, config)], [image])
     if layers.used != tensors.keys():
@@ -135,9 +135,8 @@ class _Layers:
     ``channels`` are those that come to a layer, and those that it gives.
     """
 
-    def __init__(self, tensors: Mapping[str, NDArray[Any]], norm: Literal["instance", "batch"]) -> None:
+    def __init__(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         self._tensors = tensors
-        self._norm = norm
         self.used: set[str] = set()
 
     def residual_unit(
@@ -158,7 +157,7 @@ class _Layers:
             y = self.convolution(f"{part}.conv", y, (comes, given), stride=step)
             comes, step = given, (1, 1, 1)
             if not (plain_end and unit == units - 1):
-                y = self._activated(part, y, given)
+                y = self._activated(part, y)
         strides = stride != (1, 1, 1)
         if strides or came != given:
             x = self.convolution(f"{name}.residual", x, channels, stride=stride, side=3 if strides else 1)
@@ -182,21 +181,14 @@ class _Layers:
             pads_end=[1, 1, 1],
             output_padding=[step - 1 for step in stride],
         )
-        return self._activated(name, self._biased(f"{name}.conv", y, channels), channels[1])
+        return self._activated(name, self._biased(f"{name}.conv", y, channels))
 
     def _biased(self, name: str, x: Node, channels: tuple[int, int]) -> Node:
         return opset13.add(x, self._weight(f"{name}.bias", channels[1], laid=(1, -1, 1, 1, 1)))
 
-    def _activated(self, name: str, x: Node, channels: int) -> Node:
-        """Normalise each channel, then a leaky slope that was learned."""
-        if self._norm == "instance":
-            normalised = opset13.mvn(x, np.array([2, 3, 4]), True, _EPSILON, "inside_sqrt")
-        else:
-            parts = ("weight", "bias", "running_mean", "running_var")
-            normalised = opset13.batch_norm_inference(
-                x, *(self._weight(f"{name}.adn.N.{part}", channels) for part in parts), _EPSILON
-            )
-            self.used.add(f"{name}.adn.N.num_batches_tracked")
+    def _activated(self, name: str, x: Node) -> Node:
+        """Normalise each channel of each image by itself; then a leaky slope that was learned."""
+        normalised = opset13.mvn(x, np.array([2, 3, 4]), True, _EPSILON, "inside_sqrt")
         return opset13.prelu(normalised, self._weight(f"{name}.adn.A.weight", 1))
 
     def _weight(self, name: str, *shape: int, laid: tuple[int, ...] | None = None) -> Node:

@@ -16,8 +16,6 @@ from torch import nn
 
 from discometry.core.anatomy import Tissue
 from discometry.io.bundle import Component
-from discometry.networks.batch_renorm import BatchRenorm3d
-from discometry.networks.cycle_spinning import replace_each
 from discometry.networks.outline import check_weights
 from discometry.networks.segmenter_config import SegmenterConfig, agreement
 
@@ -43,15 +41,8 @@ def build_segmenter(config: SegmenterConfig) -> nn.Module:
         channels=[config.width * 2**level for level in range(config.levels)],
         strides=config.strides,  # type: ignore[arg-type]
         num_res_units=2,
-        norm=config.norm,
     )
-    replace_each(body, _renormalised)
     return nn.Sequential(body, nn.Conv3d(features, len(Tissue), 1))
-
-
-def _renormalised(module: nn.Module) -> BatchRenorm3d | None:
-    """Give a batch normalisation that trains as it is used."""
-    return BatchRenorm3d(module.num_features) if isinstance(module, nn.BatchNorm3d) else None
 
 
 def segmenter_component(

@@ -33,8 +33,6 @@ class SegmenterConfig:
     """Levels of the U-Net, each of twice the channels of the one before."""
     first_stride: tuple[int, int, int] = (1, 2, 2)
     """Steps along L, P, S to the U-Net's first level; it leaves thick sagittal slices as they are."""
-    norm: Literal["instance", "batch"] = "instance"
-    """What a residual U-Net's channels are normalised by: what it sees, or what training saw."""
     window: tuple[int, int, int] = (4, 6, 6)
     """Attention window of SwinUNETR along L, P, S; one that divides the token grid costs no padding."""
     spacing_mm: tuple[float, float, float] = (2.0, 0.9, 0.9)

@@ -79,7 +79,7 @@ class SegmenterTraining:
 
 PRESETS: Mapping[str, SegmenterTraining] = MappingProxyType(
     {
-        "fast": SegmenterTraining(network=SegmenterConfig(norm="batch")),
+        "fast": SegmenterTraining(),
         "locator": SegmenterTraining(
             component="locator",
             network=SegmenterConfig(
@@ -200,15 +200,14 @@ def _first_network(config: SegmenterTraining, start: Component | None) -> nn.Mod
         network = build_segmenter(config.network)
     if start is not None:
         trained, found = load_segmenter(start)
-        free = {name: getattr(config.network, name) for name in _FREE}
+        free = {name: getattr(config.network, name) for name in ("patch", "view", "spacing_mm", "disc_cut")}
         if replace(found, **free) != config.network:
             raise BundleError(
                 f"a network to start from that is {found}",
                 expected=f"one built as {config.network}",
                 action="start from a bundle of the same preset, or from none",
             )
-        # What lacks is what another normalisation begins with.
-        network.load_state_dict(trained.state_dict(), strict=False)
+        network.load_state_dict(trained.state_dict())
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network
 
@@ -263,9 +262,6 @@ def _batch(scans: list[Scan], rng: np.random.Generator, config: PatchConfig, siz
     batch = torch.from_numpy(images).contiguous(memory_format=torch.channels_last_3d)
     return batch, torch.from_numpy(targets)
 
-
-_FREE = ("patch", "view", "spacing_mm", "disc_cut", "norm")
-"""What a network to start from may differ in."""
 
 _LEAST_CUT = 0.2
 """Disc is called at no less than this share, and at no more than what is left of one."""
