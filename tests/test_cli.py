@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,11 @@ def test_help_is_quick_to_load() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all(word in done.stdout for word in ("demo", "analyse", "train"))
+
+
+def test_version_says_which_release_this_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"discometry {version('discometry')}\n"
 
 
 def test_a_whole_analysis_loads_nothing_that_only_training_needs(tmp_path: Path) -> None:

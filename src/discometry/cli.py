@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from discometry import __version__
 from discometry.cli_cohort import Cohort
 from discometry.cli_reproduce import Reproduce
 from discometry.cli_train import Train
@@ -166,10 +167,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # none and takes half a second of five.
         gc.set_threshold(100_000)
         atexit.register(gc.freeze)
+        arguments = sys.argv[1:]
+    if list(arguments) == ["--version"]:
+        print(f"discometry {__version__}")  # noqa: T201
+        return 0
     command = tyro.cli(
         Command,
         prog="discometry",
-        description="Geometry, latent shape and narrowing of every lumbar disc. Not a medical device.",
+        description="Geometry, latent shape and narrowing of every lumbar disc. Not a medical device. "
+        "--version alone says which release this is.",
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
