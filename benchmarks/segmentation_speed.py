@@ -1,14 +1,14 @@
 """Time and memory of a whole ``discometry analyse``, beside MONAI's plain sliding window on its weights.
 
-    python benchmarks/segmentation_speed.py --data DATA [--bundle BUNDLE] --repeats 3
+    python benchmarks/segmentation_speed.py --data DATA [--bundle BUNDLE] [--window 40 128 256] --repeats 3
 
 Prints Markdown for docs/benchmarks.md. The plain window is what a first script would do: read, resample, run
-torch in its default layout over the whole volume, one window at a time with half a window of overlap, cut
-discs as we do, write the tissue. It looks once; beside that stands the same with a second look at the mirror
-image, averaged, as we average looks. They and ``analyse`` are timed as processes of their own, start of
-Python and imports included, and then within one process whose networks are ready: ``analyse`` again, report
-and all; our way from the image to tissue (locate, prepare, segment), on both engines; of the plain window
-the network's run alone.
+torch in its default layout over the whole volume, one window (of a training patch's sides, or of those given)
+at a time with half a window of overlap, cut discs as we do, write the tissue. It looks once; beside that
+stands the same with a second look at the mirror image, averaged, as we average looks. They and ``analyse``
+are timed as processes of their own, start of Python and imports included, and then within one process whose
+networks are ready: ``analyse`` again, report and all; our way from the image to tissue (locate, prepare,
+segment), on both engines; of the plain window the network's run alone.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ SCANS = (
 LOOKS = {"one look": 1, "two looks": 2}
 
 
-def plain(image: Volume, component: Component, looks: int) -> tuple[float, Volume]:
+def plain(
+    image: Volume, component: Component, looks: int, window: Sequence[int] | None
+) -> tuple[float, Volume]:
     """Segment as a first script would; give the network's time and the tissue on the image's own grid."""
     import torch
     from monai.inferers.utils import sliding_window_inference
@@ -55,13 +57,14 @@ def plain(image: Volume, component: Component, looks: int) -> tuple[float, Volum
     from discometry.networks.segmenter import load_segmenter
 
     network, config = load_segmenter(component)
+    sides = window or config.patch
     prepared = prepare(image, PrepareConfig(spacing_mm=config.spacing_mm))
     voxels = torch.from_numpy(np.ascontiguousarray(prepared.image.array))[None, None]
     start = time.perf_counter()
     with torch.inference_mode():
-        seen = torch.softmax(sliding_window_inference(voxels, config.patch, 1, network, overlap=0.5), dim=1)
+        seen = torch.softmax(sliding_window_inference(voxels, sides, 1, network, overlap=0.5), dim=1)
         if looks == 2:
-            mirrored = sliding_window_inference(voxels.flip(2), config.patch, 1, network, overlap=0.5).flip(2)
+            mirrored = sliding_window_inference(voxels.flip(2), sides, 1, network, overlap=0.5).flip(2)
             seen = (seen + torch.softmax(mirrored, dim=1)) / 2
     took = time.perf_counter() - start
     probabilities = seen.numpy()
@@ -83,10 +86,13 @@ def whole(path: Path, models: Models) -> float:
         return time.perf_counter() - start
 
 
-def processes(path: Path, given: Sequence[str], repeats: int) -> dict[str, list[Run]]:
+def processes(
+    path: Path, given: Sequence[str], window: Sequence[int] | None, repeats: int
+) -> dict[str, list[Run]]:
     """Run ``analyse`` and the plain windows as processes."""
+    sides = [] if window is None else ["--window", *map(str, window)]
     with TemporaryDirectory() as folder:
-        script = (sys.argv[0], "--data", folder, "--plain", str(path), *given)
+        script = (sys.argv[0], "--data", folder, "--plain", str(path), *given, *sides)
         runs = {"`analyse`": [run(["analyse", str(path), "--out", folder, *given]) for _ in range(repeats)]}
         for name, looks in LOOKS.items():
             runs[name] = [run(["--looks", str(looks)], program=script) for _ in range(repeats)]
@@ -104,32 +110,43 @@ def main() -> None:
     parser.add_argument("--scans", nargs="+", choices=SCANS, default=SCANS)
     parser.add_argument("--plain", type=Path, help="only run the plain window on this image, into --data")
     parser.add_argument("--looks", type=int, default=1, help="of that plain window")
+    parser.add_argument("--window", type=int, nargs=3, help="its sides along L, P, S; default: a patch's")
     options = parser.parse_args()
     if options.plain is not None:
         component = read_bundle(options.bundle).component("segmenter")
-        tissue = plain(read_image(options.plain).oriented(), component, options.looks)[1]
+        image = read_image(options.plain).oriented()
+        tissue = plain(image, component, options.looks, options.window)[1]
         write_volume(tissue, options.data / "tissue.nii.gz")
         return
     given = [] if options.bundle is None else ["--bundle", str(options.bundle)]
     paths = [options.data / scan for scan in options.scans]
     # All processes first: to Linux the peak memory of a child is no less than its parent's.
-    runs = [processes(path, given, options.repeats) for path in paths]
+    runs = [processes(path, given, options.window, options.repeats) for path in paths]
     bundle = read_bundle(options.bundle)
-    compare(paths, runs, Models(bundle), Models(bundle, engine="torch"), options.repeats)
+    engines = Models(bundle), Models(bundle, engine="torch")
+    compare(paths, runs, engines, options.window, options.repeats)
 
 
 def compare(
-    paths: list[Path], runs: list[dict[str, list[Run]]], models: Models, slower: Models, repeats: int
+    paths: list[Path],
+    runs: list[dict[str, list[Run]]],
+    engines: tuple[Models, Models],
+    window: Sequence[int] | None,
+    repeats: int,
 ) -> None:
     """Time what is ready in this process, and print it with the processes."""
+    models, slower = engines
     alone, ready, ratios = [], [], []
     for path, ran in zip(paths, runs, strict=True):
         image = read_image(path).oriented()
         scan = f"{path.parents[1].name}/{path.name} | {' x '.join(map(str, image.array.shape))}"
         alone += [f"{scan} | {name} | {cost(ours)}" for name, ours in ran.items()]
         component = models.bundle.component("segmenter")
-        windows = {name: [plain(image, component, n) for _ in range(repeats)] for name, n in LOOKS.items()}
-        times = {name: [took for took, _ in window] for name, window in windows.items()}
+        plains = {
+            name: [plain(image, component, looks, window) for _ in range(repeats)]
+            for name, looks in LOOKS.items()
+        }
+        times = {name: [took for took, _ in each] for name, each in plains.items()}
         ours = {
             "again": [whole(path, models) for _ in range(repeats + 1)][1:],
             "openvino": [to_tissue(image, models) for _ in range(repeats + 1)][1:],
@@ -142,7 +159,7 @@ def compare(
             quotients = [walls[name] / walls["`analyse`"]]
             quotients += [middle / statistics.median(values) for values in ours.values()]
             cells = [f"{ratio:.1f}" for ratio in quotients]
-            cells.append(agreement(path, image, models, windows[name][0][1]))
+            cells.append(agreement(path, image, models, plains[name][0][1]))
             ratios.append(" | ".join([scan, name, *cells]))
     print(f"{platform.machine()}, {os.cpu_count()} cores\n")
     table("process | wall s | CPU s | peak GiB", alone)

@@ -49,7 +49,7 @@ class Analyse:
     series: str | None = None
     """Which series of a DICOM folder: its UID or how that begins, its number, or its description."""
     bundle: Path | None = None
-    """Folder of models; the shipped ones if left out."""
+    """Folder of models, or "paper" for the paper's SwinUNETR-V2, which comes along. Default: the starter."""
     device: str = "cpu"
     """Where the networks run: cpu, cuda, .."""
     keep_identifiers: bool = False
@@ -113,7 +113,7 @@ class Explain:
     out: Path
     """Folder to make."""
     bundle: Path | None = None
-    """Folder of models; the shipped ones if left out."""
+    """Folder of models, or "paper" for the paper's SwinUNETR-V2, which comes along. Default: the starter."""
 
     def run(self) -> int:
         """Explain, and say where it is."""

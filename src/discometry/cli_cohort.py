@@ -46,7 +46,7 @@ class Cohort:
     series: str | None = None
     """Which series of DICOM folders: its UID or how that begins, its number, or its description."""
     bundle: Path | None = None
-    """Folder of models; the shipped ones if left out."""
+    """Folder of models, or "paper" for the paper's SwinUNETR-V2, which comes along. Default: the starter."""
     device: str = "cpu"
     """Where the networks run: cpu, cuda, .."""
     time_limit_min: float = 30.0

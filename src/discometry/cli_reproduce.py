@@ -24,7 +24,8 @@ class Reproduce:
     protocol: Literal["strict", "paper"] = "strict"
     """strict: everything by patient, with baselines and calibration; paper: as the paper did it."""
     segmenter: Path | None = None
-    """Bundle whose segmenter to take; the word "shipped" for that which comes along. Default: train one."""
+    """Bundle whose segmenter to take; the word "shipped" for the starter, "paper" for SwinUNETR-V2, which
+    comes along too. Default: train one."""
     preset: Literal["paper", "fast"] = "paper"
     """Recipe of a segmenter that is trained: SwinUNETR-V2, or the shipped one's."""
     segmenter_epochs: int | None = None

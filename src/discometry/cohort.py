@@ -16,7 +16,7 @@ from typing import Any
 from discometry.cohort_client import Run, Standing, work_off
 from discometry.cohort_study import Outcome, StudyTask, analyse_for_cohort
 from discometry.cohort_worker import Limits
-from discometry.io.bundle import read_bundle
+from discometry.io.bundle import bundle_folder, read_bundle
 from discometry.io.cohort_folder import ASSETS, Failure, claim
 from discometry.io.manifest import FoundStudies, StudySource, find_studies
 
@@ -36,7 +36,7 @@ class CohortOptions:
     series: str | None = None
     """Which series of a DICOM folder."""
     bundle: Path | None = None
-    """Folder of models; None takes the shipped ones."""
+    """Folder of models, or the name of one that comes along; None takes the starter."""
     device: str = "cpu"
     """Where the networks run, as torch names it."""
     keep_all: bool = False
@@ -118,7 +118,7 @@ def run_cohort(
         shared = {
             "out": str(out),
             "run": token,
-            "bundle": None if options.bundle is None else str(options.bundle.resolve()),
+            "bundle": None if options.bundle is None else str(bundle_folder(options.bundle).resolve()),
             "bundle_sha256": bundle.sha256,
             "version": version("discometry"),
             "analyse": f"{analyse.__module__}:{analyse.__qualname__}",

@@ -45,7 +45,7 @@ def explain_latents(results: Path, out: Path, *, bundle: Path | None = None) -> 
         and ``correlations.png`` (latents with measures and with one another, p corrected by Benjamini and
         Hochberg).
     bundle
-        The models that the studies were analysed with; the shipped ones if left out.
+        The models that the studies were analysed with; the starter if left out.
 
     Returns
     -------

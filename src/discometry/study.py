@@ -72,7 +72,8 @@ def analyse(
     image
         The MRI on the grid of a mask, for the report's pictures.
     bundle
-        Folder of models; None takes the shipped ones.
+        Folder of models, or ``"paper"`` for the paper's SwinUNETR-V2, which comes along; None takes the
+        starter.
     convention
         Label convention of a mask; None recognises it from the labels.
     series

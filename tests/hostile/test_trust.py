@@ -15,6 +15,7 @@ from worker import Worker, read_case
 from discometry.core.errors import BundleError
 from discometry.io.bundle import FORMAT_VERSION, STARTER, read_bundle
 from discometry.networks.classifier import load_classifier
+from discometry.networks.segmenter import load_segmenter
 from discometry.networks.shape_models import load_shape_model
 
 Files = dict[str, bytes]
@@ -136,11 +137,14 @@ def test_other_files_beside_the_models_are_left_alone(tmp_path: Path) -> None:
     assert sorted(read_bundle(folder).components) == ["autoencoder", "classifier", "segmenter"]
 
 
-def test_the_shipped_bundle_names_a_hash_for_each_of_its_models() -> None:
-    index = json.loads((STARTER / "bundle.json").read_text())
+@pytest.mark.parametrize("name", ["starter", "paper"])
+def test_a_shipped_bundle_names_a_hash_for_each_of_its_models(name: str) -> None:
+    folder = STARTER.with_name(name)
+    index = json.loads((folder / "bundle.json").read_text())
     named = {entry["file"] for entry in index["components"].values()}
-    assert named | {"bundle.json", "MODEL_CARD.md"} == {path.name for path in STARTER.iterdir()}
+    assert named | {"bundle.json", "MODEL_CARD.md"} == {path.name for path in folder.iterdir()}
     assert all(len(entry["sha256"]) == 64 for entry in index["components"].values())
-    bundle = read_bundle()
+    bundle = read_bundle(folder)
+    load_segmenter(bundle.component("segmenter"))
     load_classifier(bundle.component("classifier"))
     load_shape_model(bundle.component("autoencoder"))

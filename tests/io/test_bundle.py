@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from discometry.core.errors import BundleError, OutputError
 from discometry.io import bundle as module
-from discometry.io.bundle import Component, read_bundle, write_component
+from discometry.io.bundle import STARTER, Component, bundle_folder, read_bundle, write_component
 
 WEIGHTS = {"w": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.array([1, 2], np.float16)}
 CODER = Component("autoencoder", {"latents": 4, "widths": [8, 16]}, WEIGHTS)
@@ -65,6 +65,29 @@ def test_the_hash_follows_weights_and_configs_only(folder: Path) -> None:
     second = read_bundle(folder).sha256
     write_component(folder, Component("classifier", LINE.config, {"weights": np.array([2.5])}))
     assert len({first, second, read_bundle(folder).sha256}) == 3
+
+
+def test_a_shipped_bundle_is_named_unless_a_folder_of_that_name_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bundle_folder(None) == bundle_folder(Path("starter")) == STARTER
+    assert bundle_folder(Path("paper")) == STARTER.with_name("paper")
+    assert bundle_folder(Path("./elsewhere/paper")) == Path("elsewhere/paper")
+    assert bundle_folder(Path("..")) == Path("..")
+    write_component(Path("paper"), LINE)
+    assert read_bundle(Path("paper")).components.keys() == {"classifier"}
+
+
+def test_the_papers_bundle_differs_from_the_starter_in_its_segmenter_alone() -> None:
+    starter, paper = read_bundle(), read_bundle(Path("paper"))
+    for name in ("locator", "autoencoder", "classifier"):
+        files = [bundle_folder(Path(bundle)) / f"{name}.safetensors" for bundle in ("starter", "paper")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        assert starter.component(name).config == paper.component(name).config
+    segmenter = paper.component("segmenter")
+    assert segmenter.config["network"]["architecture"] == "swin_unetr_v2"
+    assert segmenter.config["held_out"] == starter.component("segmenter").config["held_out"]
 
 
 def test_name_version_and_card_can_be_set(folder: Path) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "STARTER",
     "Bundle",
     "Component",
+    "bundle_folder",
     "check_bundle_folder",
     "read_bundle",
     "write_component",
@@ -40,8 +41,9 @@ FORMAT = "discometry-bundle"
 FORMAT_VERSION = 1
 """Version of the layout on disk that this release reads and writes."""
 
-STARTER = Path(__file__).parent.parent / "bundles" / "starter"
-"""The bundle that comes with the package."""
+_SHIPPED = Path(__file__).parent.parent / "bundles"
+STARTER = _SHIPPED / "starter"
+"""The bundle that is used if none is named; beside it comes ``paper``, with the paper's segmenter."""
 
 _INDEX, _CARD = "bundle.json", "MODEL_CARD.md"
 _TENSORS = ".safetensors"
@@ -116,8 +118,19 @@ class Bundle:
         return self.components[name]
 
 
+def bundle_folder(path: Path | None) -> Path:
+    """Give the folder of a bundle: where the path leads, or that which comes along by this name.
+
+    None is the starter's. What is here comes before what comes along.
+    """
+    if path is None:
+        return STARTER
+    shipped = _SHIPPED / path.name
+    return shipped if str(path) == path.name and shipped.is_dir() and not path.exists() else path
+
+
 def read_bundle(path: Path | None = None) -> Bundle:
-    """Read a bundle folder and verify its models and settings; None reads the shipped one.
+    """Read a bundle's folder, as :func:`bundle_folder` finds it, and verify its models and settings.
 
     Raises
     ------
@@ -125,7 +138,7 @@ def read_bundle(path: Path | None = None) -> Bundle:
         If the folder is missing, is not a bundle, is of another format version, was damaged, or holds models
         that its index does not name.
     """
-    folder = STARTER if path is None else Path(path)
+    folder = bundle_folder(path if path is None else Path(path))
     index = _read_index(folder)
     _check_nothing_else(folder, index)
     components = {name: _read_component(folder, name, entry) for name, entry in index["components"].items()}

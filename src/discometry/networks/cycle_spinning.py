@@ -1,4 +1,4 @@
-"""A U-Net that takes any sides, and whose answer depends less on where its coarse voxels fall."""
+"""A U-Net whose answer depends less on where its coarse voxels fall."""
 
 from __future__ import annotations
 
@@ -12,21 +12,6 @@ from torch import Tensor, nn
 from discometry.networks.segmenter_config import SPUN_LEVEL
 
 __all__ = ["replace_each", "spun"]
-
-
-class _Level(nn.Module):
-    """A level of MONAI's U-Net that gives back the sides that came, whatever its stride."""
-
-    def __init__(self, down: nn.Module, below: nn.Module, up: nn.Sequential) -> None:
-        super().__init__()
-        self.down, self.below = down, below
-        self.grow, self.refine = up
-
-    def forward(self, batch: Tensor) -> Tensor:
-        """Map BxCxLxPxS to what the level maps it to, BxCxLxPxS."""
-        i, j, k = batch.shape[2:]
-        answer: Tensor = self.refine(self.grow(self.below(self.down(batch)))[:, :, :i, :j, :k])
-        return answer
 
 
 class _CycleSpinning(nn.Module):
@@ -48,15 +33,14 @@ class _CycleSpinning(nn.Module):
 
 
 def spun(network: nn.Module) -> nn.Module:
-    """Copy a network for use, in eval mode. MONAI's U-Nets take any sides then, and are cycle spun.
+    """Copy a network for use, in eval mode, a U-Net cycle spun.
 
-    Their answer depends less on where the voxels fall of the levels below :data:`SPUN_LEVEL`.
+    Its answer depends less on where the voxels fall of the levels below :data:`SPUN_LEVEL`.
     """
     network = copy.deepcopy(network).eval()
     levels = [module for module in network.modules() if isinstance(module, SkipConnection)]
     if len(levels) > SPUN_LEVEL:
         levels[SPUN_LEVEL].submodule = _CycleSpinning(levels[SPUN_LEVEL].submodule)
-    replace_each(network, _with_its_sides)
     return network
 
 
@@ -67,10 +51,3 @@ def replace_each(module: nn.Module, other: Callable[[nn.Module], nn.Module | Non
         replacement = other(child)
         if replacement is not None:
             setattr(module, name, replacement)
-
-
-def _with_its_sides(module: nn.Module) -> _Level | None:
-    """Give a level of MONAI's U-Net that keeps its sides."""
-    if isinstance(module, nn.Sequential) and any(isinstance(part, SkipConnection) for part in module):
-        return _Level(*module)
-    return None

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.networks.layers.simplelayers import SkipConnection
 from monai.networks.nets.swin_unetr import SwinUNETR
 from monai.networks.nets.unet import UNet
-from torch import nn
+from torch import Tensor, nn
 
 from discometry.core.anatomy import Tissue
 from discometry.io.bundle import Component
+from discometry.networks.cycle_spinning import replace_each
 from discometry.networks.outline import check_weights
 from discometry.networks.segmenter_config import SegmenterConfig, agreement
 
@@ -23,7 +25,7 @@ __all__ = ["build_segmenter", "load_segmenter", "segmenter_component"]
 
 
 def build_segmenter(config: SegmenterConfig) -> nn.Module:
-    """Build a network with fresh weights: Bx1xLxPxS image to Bx5xLxPxS logits."""
+    """Build a network with fresh weights: Bx1xLxPxS image to Bx5xLxPxS logits; a U-Net takes any sides."""
     if config.architecture == "swin_unetr_v2":
         network: nn.Module = SwinUNETR(
             in_channels=1,
@@ -42,7 +44,28 @@ def build_segmenter(config: SegmenterConfig) -> nn.Module:
         strides=config.strides,  # type: ignore[arg-type]
         num_res_units=2,
     )
-    return nn.Sequential(body, nn.Conv3d(features, len(Tissue), 1))
+    network = nn.Sequential(body, nn.Conv3d(features, len(Tissue), 1))
+    replace_each(network, _with_its_sides)
+    return network
+
+
+class _Level(nn.Sequential):
+    """A level of MONAI's U-Net, down, below, and up again, that gives back the sides that came."""
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Map BxCxLxPxS to what the level maps it to, BxCxLxPxS."""
+        down, below, up = self
+        grow, refine = up.children()
+        i, j, k = batch.shape[2:]
+        answer: Tensor = refine(grow(below(down(batch)))[:, :, :i, :j, :k])
+        return answer
+
+
+def _with_its_sides(module: nn.Module) -> _Level | None:
+    """Give a level of MONAI's U-Net that keeps its sides, its weights under their names."""
+    if isinstance(module, nn.Sequential) and any(isinstance(part, SkipConnection) for part in module):
+        return _Level(*module)
+    return None
 
 
 def segmenter_component(
