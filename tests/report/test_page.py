@@ -388,6 +388,21 @@ def test_the_first_picture_waits_for_no_frame(chromium, text, tmp_path):
     assert names_in_space(Page(dom)) == ["chip"] * 5 + ["compass"] * 6
 
 
+def test_a_table_wider_than_the_window_does_not_widen_the_page(chromium, text, tmp_path):
+    assert 'class="unseen"' in text  # what is read aloud, but not shown, leaked out of its table once
+    asked = tmp_path / "asked.html"
+    script = (
+        "<script>addEventListener('load', () => {"
+        "const page = document.documentElement, widest = Math.max("
+        "...[...document.querySelectorAll('table')].map(one => one.scrollWidth));"
+        "page.dataset.widths = [page.clientWidth, page.scrollWidth, widest].join(' ')})</script>"
+    )
+    asked.write_text(text.replace("</body>", script + "</body>"), "utf-8")
+    dom, _ = chromium(asked)
+    window, page, table = map(int, dom.split('data-widths="')[1].split('"')[0].split())
+    assert page <= window < table
+
+
 def names_in_space(page):
     return [attrs["class"] for attrs in page.all("span") if "translate" in attrs.get("style", "")]
 

@@ -249,7 +249,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise BundleError(
             f"'{folder}' is not a model bundle",
-            expected=f"a folder with a {_INDEX}",
+            expected=f"a folder with a {_INDEX}, or the name of a bundle that comes along: paper, starter",
             action="check the path, or train a bundle with `discometry train`",
         ) from error
     except (ValueError, RecursionError) as error:
