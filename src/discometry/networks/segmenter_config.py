@@ -67,7 +67,7 @@ class SegmenterConfig:
 
     @property
     def divisor(self) -> tuple[int, int, int]:
-        """Numbers that the sides of an image in training must divide by."""
+        """Numbers of which the sides of patches are multiples; SwinUNETR takes no others."""
         if self.architecture == "swin_unetr_v2":
             return (32, 32, 32)
         i, j, k = (first * 2 ** (self.levels - 2) for first in self.first_stride)
@@ -75,7 +75,7 @@ class SegmenterConfig:
 
     @property
     def step(self) -> tuple[int, int, int]:
-        """Numbers that the sides of an image must divide by in use, where a U-Net takes any."""
+        """Numbers of which the sides of an image in use are multiples: a U-Net takes any."""
         return self.divisor if self.architecture == "swin_unetr_v2" else (1, 1, 1)
 
     @property
