@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import distributed
 import pandas as pd
 import pytest
 
@@ -155,6 +157,22 @@ def test_a_folder_in_use_is_refused_before_any_work(tmp_path: Path) -> None:
 
 
 # -- faults ----------------------------------------------------------------------------------------------
+
+
+def test_a_machine_that_stalls_is_waited_for(
+    scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stalls = [AssertionError(), AssertionError()]
+
+    def slow(*args: Any, **options: Any) -> distributed.Client:
+        if stalls:
+            raise stalls.pop()
+        return client(*args, **options)
+
+    client = distributed.Client
+    monkeypatch.setattr(distributed, "Client", slow)
+    assert run(inputs(tmp_path / "in"), tmp_path / "out", scheduler).failures == ()
+    assert not stalls
 
 
 @pytest.mark.faults

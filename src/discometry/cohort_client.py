@@ -133,10 +133,17 @@ def _connected(
             yield client
         return
     end = time.monotonic() + patience_s
+    stalls = 2
     while True:
         try:
             client = Client(scheduler, timeout=ANSWER_S, set_as_default=False)
             break
+        except (
+            AssertionError
+        ):  # dask's: a thread of its own did not start in ten seconds, on a machine that stalled
+            if not stalls:
+                raise
+            stalls -= 1
         except (OSError, ValueError) as error:
             if time.monotonic() > end or isinstance(error, ValueError):
                 raise InputError(
