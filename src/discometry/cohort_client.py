@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from discometry.cohort_study import Outcome, StudyTask
 from discometry.cohort_worker import Limits, run_study
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
 
 __all__ = ["Run", "Standing", "work_off"]
+
+_Made = TypeVar("_Made")
 
 _log = logging.getLogger(__name__)
 
@@ -133,17 +135,10 @@ def _connected(
             yield client
         return
     end = time.monotonic() + patience_s
-    stalls = 2
     while True:
         try:
-            client = Client(scheduler, timeout=ANSWER_S, set_as_default=False)
+            client = _started(lambda: Client(scheduler, timeout=ANSWER_S, set_as_default=False))
             break
-        except (
-            AssertionError
-        ):  # dask's: a thread of its own did not start in ten seconds, on a machine that stalled
-            if not stalls:
-                raise
-            stalls -= 1
         except (OSError, ValueError) as error:
             if time.monotonic() > end or isinstance(error, ValueError):
                 raise InputError(
@@ -163,14 +158,27 @@ def _local_cluster(workers: int | None, threads: int) -> LocalCluster:
     from distributed.system import MEMORY_LIMIT
 
     count = workers or max(1, CPU_COUNT // threads)
-    return LocalCluster(
-        n_workers=count,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=MEMORY_LIMIT // count,
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,
+    return _started(
+        lambda: LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=MEMORY_LIMIT // count,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        )
     )
+
+
+def _started(make: Callable[[], _Made]) -> _Made:
+    """Make what dask runs on a thread of its own, asked three times at most.
+
+    It asserts that the thread starts in ten seconds, which are too few where a machine stalls.
+    """
+    for _ in range(2):
+        with contextlib.suppress(AssertionError):
+            return make()
+    return make()
 
 
 def _hand_out(
